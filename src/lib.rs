@@ -1,0 +1,4 @@
+//! Hubward gives Azure IoT Hubs identity-based egress, with no keys, across a fleet.
+
+pub mod local;
+pub mod model;

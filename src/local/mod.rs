@@ -1,0 +1,6 @@
+//! The local cloud: a simulated Azure and a stand-in for the Functions host.
+//!
+//! Nothing here is used in production. The simulator is written from Azure's contracts alone and
+//! does not share code with [`crate::arm`], so that the two check each other.
+
+pub mod clock;
