@@ -1,5 +1,7 @@
 //! What things are: ids, roles, hub documents, desired and observed state. No I/O, no clock.
 
+pub mod desired;
 pub mod id;
+pub mod role;
 
 pub use id::{IotHubId, ResourceId, ResourceIdError};
