@@ -1,7 +1,9 @@
 //! What things are: ids, roles, hub documents, desired and observed state. No I/O, no clock.
 
 pub mod desired;
+pub mod hub;
 pub mod id;
+pub mod observed;
 pub mod role;
 
 pub use id::{IotHubId, ResourceId, ResourceIdError};

@@ -1,0 +1,263 @@
+//! The hub resource as ARM gave it: opaque JSON, with typed views on the parts we know.
+//!
+//! A hub document holds more than any model of it: newer properties, other people's endpoints,
+//! masked secrets. [`HubDocument`] therefore never parses the document into types and prints it
+//! again. It keeps the JSON, reads through small views, and [`HubEdit`] changes only the paths it
+//! names. Shape: <https://learn.microsoft.com/rest/api/iothub/iot-hub-resource/get>.
+
+mod edit;
+mod endpoint;
+mod json;
+
+pub use edit::{EditError, EndpointEdit, HubEdit, IdentityEdit, PutBody, RouteEdit};
+pub use endpoint::{EndpointAuth, EndpointKind, EndpointView, RouteView};
+pub use json::changed_paths;
+
+use std::collections::BTreeMap;
+
+use serde_json::{Map, Value};
+
+use super::{IotHubId, ResourceId, ResourceIdError};
+
+/// One hub as a GET returned it.
+///
+/// `Debug` and `Display` are deliberately absent: although a GET masks keys, a document never
+/// belongs in a log.
+#[derive(Clone, PartialEq)]
+pub struct HubDocument {
+    json: Map<String, Value>,
+    id: IotHubId,
+}
+
+/// Why a GET's body is not a hub.
+#[derive(Debug, thiserror::Error)]
+pub enum HubDocumentError {
+    /// The body is not a JSON object.
+    #[error("the answer is not a JSON object")]
+    NotAnObject,
+    /// A member that every hub has is absent or of another type.
+    #[error("the hub has no `{0}`")]
+    Missing(&'static str),
+    /// The hub's own id cannot be read.
+    #[error("the hub's `id` cannot be read")]
+    Id(#[source] ResourceIdError),
+}
+
+/// The identities a hub has.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct HubIdentity {
+    /// Whether the system-assigned identity is on.
+    pub system_assigned: bool,
+    /// The system-assigned identity's principal, once the service shows it.
+    pub system_principal: Option<String>,
+    /// Attached user-assigned identities and their principals.
+    pub user_assigned: BTreeMap<ResourceId, Option<String>>,
+}
+
+impl HubIdentity {
+    /// The `identity.type` word for these facts, spelled as the service spells it (with a comma
+    /// *and* a space).
+    pub fn arm_type(system: bool, user: bool) -> &'static str {
+        match (system, user) {
+            (false, false) => "None",
+            (true, false) => "SystemAssigned",
+            (false, true) => "UserAssigned",
+            (true, true) => "SystemAssigned, UserAssigned",
+        }
+    }
+}
+
+impl HubDocument {
+    /// Takes the body of a GET. Checks only what every edit relies on.
+    pub fn from_json(json: Value) -> Result<Self, HubDocumentError> {
+        let Value::Object(json) = json else {
+            return Err(HubDocumentError::NotAnObject);
+        };
+        let id = json.get("id").and_then(Value::as_str).ok_or(HubDocumentError::Missing("id"))?;
+        let id = IotHubId::parse(id).map_err(HubDocumentError::Id)?;
+        for member in ["location", "properties", "sku"] {
+            if !json.contains_key(member) {
+                return Err(HubDocumentError::Missing(member));
+            }
+        }
+        Ok(Self { json, id })
+    }
+
+    /// The hub's id, in the service's spelling.
+    pub fn id(&self) -> &IotHubId {
+        &self.id
+    }
+
+    /// The document itself.
+    pub fn json(&self) -> &Map<String, Value> {
+        &self.json
+    }
+
+    /// The etag to send back with a PUT.
+    pub fn etag(&self) -> Option<&str> {
+        self.json.get("etag").and_then(Value::as_str)
+    }
+
+    /// The region, as the hub spells it.
+    pub fn location(&self) -> &str {
+        self.json.get("location").and_then(Value::as_str).unwrap_or_default()
+    }
+
+    /// The hub's tags. Values that are not text are left out.
+    pub fn tags(&self) -> BTreeMap<String, String> {
+        let tags = self.json.get("tags").and_then(Value::as_object);
+        tags.into_iter()
+            .flatten()
+            .filter_map(|(name, value)| Some((name.clone(), value.as_str()?.to_owned())))
+            .collect()
+    }
+
+    /// `properties.state`: `Active` when the hub may be written.
+    pub fn state(&self) -> Option<&str> {
+        self.property("state").and_then(Value::as_str)
+    }
+
+    /// `properties.provisioningState`: `Succeeded` when the last write is through.
+    pub fn provisioning_state(&self) -> Option<&str> {
+        self.property("provisioningState").and_then(Value::as_str)
+    }
+
+    /// Whether a write may start. A hub can change by itself (private endpoints), so both states
+    /// count; one that a hub does not show counts as good. A hub whose last write ended badly can
+    /// be written again: that is how it is repaired.
+    pub fn is_ready(&self) -> bool {
+        let is_one_of =
+            |state: &str, words: &[&str]| words.iter().any(|word| state.eq_ignore_ascii_case(word));
+        self.state().is_none_or(|state| is_one_of(state, &["Active"]))
+            && self
+                .provisioning_state()
+                .is_none_or(|state| is_one_of(state, &["Succeeded", "Failed", "Canceled"]))
+    }
+
+    /// Whether the hub is on its way out.
+    pub fn is_being_deleted(&self) -> bool {
+        [self.state(), self.provisioning_state()].into_iter().flatten().any(|state| {
+            ["Deleting", "Deleted", "Terminating", "Terminated"]
+                .iter()
+                .any(|word| state.eq_ignore_ascii_case(word))
+        })
+    }
+
+    /// Settings that only api-versions newer than the one we write with know. A PUT might drop
+    /// them, so a hub that has any is reported.
+    pub fn preview_settings(&self) -> Vec<&'static str> {
+        const NEWER: [&str; 6] = [
+            "deviceStreams",
+            "encryption",
+            "ipVersion",
+            "rootCertificate",
+            "deviceRegistry",
+            "adrProperties",
+        ];
+        NEWER.into_iter().filter(|name| self.property(name).is_some_and(|value| !value.is_null())).collect()
+    }
+
+    /// The identities the hub has.
+    pub fn identity(&self) -> HubIdentity {
+        let Some(block) = self.json.get("identity").and_then(Value::as_object) else {
+            return HubIdentity::default();
+        };
+        let text = |name: &str| block.get(name).and_then(Value::as_str).filter(|text| !text.is_empty());
+        let word = text("type").unwrap_or_default();
+        let system_assigned = word.split(',').any(|part| part.trim().eq_ignore_ascii_case("SystemAssigned"));
+        let users = block.get("userAssignedIdentities").and_then(Value::as_object);
+        HubIdentity {
+            system_assigned,
+            system_principal: text("principalId").filter(|_| system_assigned).map(str::to_owned),
+            user_assigned: users
+                .into_iter()
+                .flatten()
+                .filter_map(|(id, facts)| {
+                    let principal = facts.get("principalId").and_then(Value::as_str).map(str::to_owned);
+                    Some((ResourceId::parse(id).ok()?, principal))
+                })
+                .collect(),
+        }
+    }
+
+    /// All routing endpoints, of all kinds.
+    pub fn endpoints(&self) -> Vec<EndpointView<'_>> {
+        EndpointKind::ALL
+            .into_iter()
+            .flat_map(|kind| {
+                let list = self.at(&kind.pointer()).and_then(Value::as_array);
+                list.into_iter()
+                    .flatten()
+                    .enumerate()
+                    .filter_map(move |(index, json)| EndpointView::new(kind, index, json))
+            })
+            .collect()
+    }
+
+    /// All routes.
+    pub fn routes(&self) -> Vec<RouteView<'_>> {
+        let list = self.at(RouteView::LIST).and_then(Value::as_array);
+        list.into_iter()
+            .flatten()
+            .enumerate()
+            .filter_map(|(index, json)| RouteView::new(index, json))
+            .collect()
+    }
+
+    /// The file-upload setting, if the hub has one.
+    pub fn file_upload(&self) -> Option<&Map<String, Value>> {
+        self.at("/properties/storageEndpoints/$default").and_then(Value::as_object)
+    }
+
+    fn property(&self, name: &str) -> Option<&Value> {
+        self.json.get("properties")?.get(name)
+    }
+
+    fn at(&self, pointer: &str) -> Option<&Value> {
+        json::lookup(&self.json, pointer)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn hub(extra: Value) -> HubDocument {
+        let mut json = json!({
+            "id": "/subscriptions/0b1f6471-1bf0-4dda-aec3-cb9272f09590/resourceGroups/rg/providers/Microsoft.Devices/IotHubs/h",
+            "location": "westus2", "properties": {}, "sku": {"name": "S1"}
+        });
+        for (name, value) in extra.as_object().unwrap() {
+            json[name] = value.clone();
+        }
+        HubDocument::from_json(json).unwrap()
+    }
+
+    #[test]
+    fn identity_words_are_read_in_every_spelling() {
+        for (word, system) in [
+            ("SystemAssigned", true),
+            ("SystemAssigned, UserAssigned", true),
+            ("systemassigned,userassigned", true),
+            ("UserAssigned", false),
+            ("None", false),
+        ] {
+            assert_eq!(hub(json!({"identity": {"type": word}})).identity().system_assigned, system, "{word}");
+        }
+        assert_eq!(hub(json!({})).identity(), HubIdentity::default());
+    }
+
+    #[test]
+    fn a_hub_is_ready_when_both_states_are_good() {
+        let with = |state: &str, provisioning: &str| {
+            hub(json!({"properties": {"state": state, "provisioningState": provisioning}}))
+        };
+        assert!(with("Active", "Succeeded").is_ready());
+        assert!(!with("Transitioning", "Succeeded").is_ready());
+        assert!(!with("Active", "Accepted").is_ready());
+        assert!(with("Active", "Failed").is_ready());
+        assert!(with("Deleting", "Succeeded").is_being_deleted());
+    }
+}
