@@ -1,5 +1,13 @@
 //! Hubward gives Azure IoT Hubs identity-based egress, with no keys, across a fleet.
 
+pub mod apply;
+pub mod arm;
+pub mod bus;
+pub mod config;
+pub mod connect;
 pub mod local;
 pub mod model;
+pub mod observe;
 pub mod plan;
+pub mod telemetry;
+pub mod work;

@@ -1,0 +1,295 @@
+//! One authenticated call to ARM: token, request, retries, errors, a span, a count.
+//!
+//! Retries live here rather than in `azure_core`'s policy because a wait that the service asks for
+//! may be longer than an invocation should be held: short waits are waited out, long ones are
+//! handed back as an error that says how long, and become a scheduled message.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use azure_core::{
+    credentials::TokenCredential,
+    http::{HttpClient, Method, Request, Url},
+};
+use rand::Rng;
+use serde_json::Value;
+use tokio::time::Instant;
+use tracing::{Instrument, debug, field::Empty, info_span};
+use uuid::Uuid;
+
+use super::{
+    clock::AzureClock,
+    error::{ArmError, Refusal},
+};
+
+/// Longest time that one call may take until its answer has been read.
+const CALL_TIMEOUT: Duration = Duration::from_secs(60);
+/// Tries of one call, the first included.
+const MAX_TRIES: u32 = 4;
+/// First pause between tries; doubles each time, with jitter.
+const FIRST_PAUSE: Duration = Duration::from_millis(500);
+/// Longest wait inside an invocation that a service may ask for. More is waited as a message.
+const LONGEST_PAUSE: Duration = Duration::from_secs(20);
+/// Largest answer that is read: a list of role assignments at a busy scope stays far below.
+const MAX_BODY: usize = 16 * 1024 * 1024;
+
+/// Calls ARM. Cheap to clone; clones share the connections, the clock and the counts.
+#[derive(Clone)]
+pub struct ArmClient {
+    inner: Arc<Inner>,
+    deadline: Option<Instant>,
+}
+
+struct Inner {
+    endpoint: Url,
+    scope: String,
+    credential: Arc<dyn TokenCredential>,
+    transport: Arc<dyn HttpClient>,
+    clock: AzureClock,
+    calls: Mutex<BTreeMap<String, u64>>,
+    /// Addresses of namespaces, which never change: saves one call each time.
+    pub(super) namespaces: Mutex<BTreeMap<String, String>>,
+}
+
+/// What an answer holds of interest.
+pub(super) struct Answer {
+    pub(super) status: u16,
+    pub(super) body: Vec<u8>,
+    pub(super) operation: Option<String>,
+    pub(super) retry_after: Option<Duration>,
+}
+
+impl Answer {
+    pub(super) fn json(&self, call: &str) -> Result<Value, ArmError> {
+        serde_json::from_slice(&self.body)
+            .map_err(|error| ArmError::Unreadable { call: call.to_owned(), cause: error.to_string() })
+    }
+}
+
+/// Whether a call may be sent again when its fate is unknown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Repeat {
+    /// Reads, and writes whose name makes them the same write.
+    Safe,
+    /// Only when the service says that it did nothing (429, 503).
+    IfRefused,
+}
+
+/// One call: a label for people, and what to send.
+pub(super) struct Call<'a> {
+    /// Such as `GET hub`: no id, no query, so it is a metric's label too.
+    pub(super) label: &'static str,
+    pub(super) method: Method,
+    pub(super) url: Url,
+    pub(super) if_match: Option<&'a str>,
+    pub(super) body: Option<&'a Value>,
+    pub(super) repeat: Repeat,
+}
+
+impl ArmClient {
+    /// A client for one ARM endpoint.
+    ///
+    /// `endpoint` must be https, except on loopback, where a local cloud is. `scope` is the token
+    /// scope of the real cloud, such as `https://management.azure.com/.default`.
+    pub fn new(
+        endpoint: Url,
+        scope: String,
+        credential: Arc<dyn TokenCredential>,
+        transport: Arc<dyn HttpClient>,
+        clock: AzureClock,
+    ) -> Self {
+        let inner = Inner {
+            endpoint,
+            scope,
+            credential,
+            transport,
+            clock,
+            calls: Mutex::default(),
+            namespaces: Mutex::default(),
+        };
+        Self { inner: Arc::new(inner), deadline: None }
+    }
+
+    /// The same client, whose waits end at `deadline`.
+    pub fn until(&self, deadline: Instant) -> Self {
+        Self { inner: self.inner.clone(), deadline: Some(deadline) }
+    }
+
+    /// Azure's time of day.
+    pub fn clock(&self) -> &AzureClock {
+        &self.inner.clock
+    }
+
+    /// How many calls were sent, by label. Retries and polls count.
+    pub fn calls(&self) -> BTreeMap<String, u64> {
+        self.inner.calls.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(super) fn namespaces(&self) -> &Mutex<BTreeMap<String, String>> {
+        &self.inner.namespaces
+    }
+
+    /// The URL of a path below the endpoint, with an api-version.
+    pub(super) fn url(&self, path: &str, api_version: &str) -> Url {
+        let mut url = self.inner.endpoint.clone();
+        url.set_path(&format!("{}{path}", url.path().trim_end_matches('/')));
+        url.query_pairs_mut().append_pair("api-version", api_version);
+        url
+    }
+
+    /// A URL that the service sent, if it leads to the configured endpoint. A token must not go
+    /// anywhere else.
+    pub(super) fn own_link(&self, call: &str, link: &str) -> Result<Url, ArmError> {
+        let endpoint = &self.inner.endpoint;
+        let url = Url::parse(link).map_err(|error| ArmError::Unreadable {
+            call: call.to_owned(),
+            cause: format!("bad link: {error}"),
+        })?;
+        let same = url.scheme() == endpoint.scheme()
+            && url.host_str() == endpoint.host_str()
+            && url.port_or_known_default() == endpoint.port_or_known_default()
+            && url.username().is_empty();
+        if same {
+            Ok(url)
+        } else {
+            let host = url.host_str().unwrap_or("nowhere").to_owned();
+            Err(ArmError::ForeignLink { call: call.to_owned(), host })
+        }
+    }
+
+    /// Waits, if the deadline allows it.
+    pub(crate) async fn pause(&self, pause: Duration, waiting_for: &str) -> Result<(), ArmError> {
+        if self.deadline.is_some_and(|deadline| Instant::now() + pause >= deadline) {
+            return Err(ArmError::OutOfTime(waiting_for.to_owned()));
+        }
+        tokio::time::sleep(pause).await;
+        Ok(())
+    }
+
+    /// Sends a call, trying again as far as that is safe, and returns the answer to a success.
+    pub(super) async fn send(&self, call: Call<'_>) -> Result<Answer, ArmError> {
+        let mut pause = FIRST_PAUSE;
+        for attempt in 1.. {
+            let error = match self.attempt(&call).await {
+                Ok(answer) if (200..300).contains(&answer.status) => return Ok(answer),
+                Ok(answer) => {
+                    let mut refusal = Refusal::parse(call.label, answer.status, &answer.body);
+                    refusal.retry_after = answer.retry_after;
+                    ArmError::Refused(Box::new(refusal))
+                }
+                Err(error) => error,
+            };
+            let jittered = pause.mul_f64(rand::rng().random_range(0.75..1.25));
+            let Some(asked) = may_try_again(&error, call.repeat) else { return Err(error) };
+            let wait = asked.unwrap_or(jittered);
+            if attempt >= MAX_TRIES || wait > LONGEST_PAUSE {
+                return Err(error);
+            }
+            debug!(call = call.label, attempt, wait_ms = wait.as_millis() as u64, %error, "trying again");
+            if self.pause(wait, call.label).await.is_err() {
+                return Err(error);
+            }
+            pause *= 2;
+        }
+        unreachable!("the loop above only ends by returning")
+    }
+
+    async fn attempt(&self, call: &Call<'_>) -> Result<Answer, ArmError> {
+        let span = info_span!(
+            "arm.call",
+            otel.kind = "client",
+            arm.call = call.label,
+            http.request.method = call.method.as_ref(),
+            server.address = call.url.host_str().unwrap_or_default(),
+            http.response.status_code = Empty,
+            arm.client_request_id = Empty,
+            arm.request_id = Empty,
+        );
+        *self
+            .inner
+            .calls
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .entry(call.label.to_owned())
+            .or_default() += 1;
+        tokio::time::timeout(CALL_TIMEOUT, self.exchange(call)).instrument(span).await.unwrap_or_else(|_| {
+            Err(self.no_answer(call, format!("nothing after {} s", CALL_TIMEOUT.as_secs())))
+        })
+    }
+
+    async fn exchange(&self, call: &Call<'_>) -> Result<Answer, ArmError> {
+        let span = tracing::Span::current();
+        let scope = self.inner.scope.as_str();
+        let token = self
+            .inner
+            .credential
+            .get_token(&[scope], None)
+            .await
+            .map_err(|error| ArmError::NoToken { scope: scope.to_owned(), cause: error.to_string() })?;
+        let request_id = Uuid::new_v4().to_string();
+        span.record("arm.client_request_id", request_id.as_str());
+        let mut request = Request::new(call.url.clone(), call.method);
+        request.insert_header("authorization", format!("Bearer {}", token.token.secret()));
+        request.insert_header("accept", "application/json");
+        request.insert_header("x-ms-client-request-id", request_id);
+        request.insert_header("user-agent", concat!("hubward/", env!("CARGO_PKG_VERSION")));
+        if let Some(etag) = call.if_match {
+            request.insert_header("if-match", etag.to_owned());
+        }
+        if let Some(body) = call.body {
+            request.insert_header("content-type", "application/json");
+            request.set_body(body.to_string());
+        }
+        let response = self
+            .inner
+            .transport
+            .execute_request(&request)
+            .await
+            .map_err(|error| self.no_answer(call, error.to_string()))?;
+
+        let status: u16 = response.status().into();
+        let header = |name: &'static str| {
+            response.headers().get_optional_str(&azure_core::http::headers::HeaderName::from_static(name))
+        };
+        span.record("http.response.status_code", status);
+        if let Some(id) = header("x-ms-request-id") {
+            span.record("arm.request_id", id);
+        }
+        if let Some(date) = header("date") {
+            self.inner.clock.observe(date);
+        }
+        let operation = header("azure-asyncoperation").or_else(|| header("location")).map(str::to_owned);
+        let retry_after = header("retry-after").and_then(|text| text.parse().ok()).map(Duration::from_secs);
+        let body =
+            response.into_body().collect().await.map_err(|error| self.no_answer(call, error.to_string()))?;
+        if body.len() > MAX_BODY {
+            return Err(ArmError::Unreadable {
+                call: call.label.to_owned(),
+                cause: "the answer is too large".into(),
+            });
+        }
+        Ok(Answer { status, body: body.to_vec(), operation, retry_after })
+    }
+
+    fn no_answer(&self, call: &Call<'_>, cause: String) -> ArmError {
+        let host = call.url.host_str().unwrap_or_default().to_owned();
+        ArmError::NoAnswer { call: call.label.to_owned(), host, cause }
+    }
+}
+
+/// Whether a call may be tried again, and after how long if the service says so.
+fn may_try_again(error: &ArmError, repeat: Repeat) -> Option<Option<Duration>> {
+    match error {
+        ArmError::Refused(refusal) => match refusal.status {
+            429 | 503 => Some(refusal.retry_after),
+            408 | 500 | 502 | 504 if repeat == Repeat::Safe => Some(refusal.retry_after),
+            _ => None,
+        },
+        ArmError::NoAnswer { .. } if repeat == Repeat::Safe => Some(None),
+        ArmError::NoToken { .. } => Some(None),
+        _ => None,
+    }
+}

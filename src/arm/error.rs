@@ -1,0 +1,339 @@
+//! What ARM refuses, and what to do about it.
+//!
+//! Errors come in three shapes: the IoT hub provider's own (`{"code": 400116, …}`, a *number*, though
+//! its OpenAPI says string), ARM's wrapper (`{"error": {"code": "AuthorizationFailed", …}}`), and a
+//! failed operation (`{"status": "Failed", "error": {…, "details": […]}}`). All become one
+//! [`ArmError`] that answers one question, [`ArmError::reaction`].
+
+use std::{fmt, time::Duration};
+
+use serde_json::Value;
+
+/// A call to ARM that did not succeed.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum ArmError {
+    /// The service answered, and said no.
+    #[error(transparent)]
+    Refused(Box<Refusal>),
+    /// No (complete) answer came. Whether a write took effect is unknown.
+    #[error("no answer from {host} to {call}: {cause}")]
+    NoAnswer {
+        /// What was asked, such as `GET hub`.
+        call: String,
+        /// Who did not answer.
+        host: String,
+        /// The transport's words.
+        cause: String,
+    },
+    /// The answer is not what the contract says.
+    #[error("cannot read the answer to {call}: {cause}")]
+    Unreadable {
+        /// What was asked.
+        call: String,
+        /// What is wrong with the answer.
+        cause: String,
+    },
+    /// No token was to be had.
+    #[error("no token for {scope}: {cause}")]
+    NoToken {
+        /// The scope that was asked for.
+        scope: String,
+        /// The credential's words.
+        cause: String,
+    },
+    /// A link leads to another host than the configured one; no token was sent there.
+    #[error("{call} was answered with a link to `{host}`, which is not the configured endpoint")]
+    ForeignLink {
+        /// What was asked.
+        call: String,
+        /// Where the link leads.
+        host: String,
+    },
+    /// The time allowed for this invocation is over; the work goes on in a later one.
+    #[error("out of time for this invocation while waiting for {0}")]
+    OutOfTime(String),
+}
+
+/// The service's "no".
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refusal {
+    /// What was asked, such as `PUT hub`.
+    pub call: String,
+    /// The HTTP status; that of the poll if the operation failed later.
+    pub status: u16,
+    /// ARM's word, or the hub provider's number as text.
+    pub code: String,
+    /// The service's sentence, with anything like a key taken out.
+    pub message: String,
+    /// Codes of nested details, innermost last.
+    pub details: Vec<String>,
+    /// How long the service asks to wait.
+    pub retry_after: Option<Duration>,
+    /// `x-ms-request-id`, for a support case.
+    pub request_id: Option<String>,
+    /// Whether the call was accepted first and failed as an operation.
+    pub later: bool,
+}
+
+/// What a caller should do after an error.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reaction {
+    /// Read the resource again and plan afresh: it changed, or our write's fate is unknown.
+    Reread,
+    /// Nothing is wrong; come back after this time.
+    Wait(Duration),
+    /// The principal is new and not known everywhere yet.
+    PrincipalYoung,
+    /// The hub refuses an identity endpoint: not yet, if the grant is young.
+    MaybeNotYet,
+    /// It is there already, under another name.
+    AlreadyThere,
+    /// A person has to look at it.
+    Fail,
+}
+
+/// How long to stay away from a hub that is busy with another write.
+const BUSY: Duration = Duration::from_secs(15);
+/// How long to stay away when the service is in trouble and does not say for how long.
+const TROUBLE: Duration = Duration::from_secs(30);
+
+impl ArmError {
+    /// What to do about it.
+    pub fn reaction(&self) -> Reaction {
+        match self {
+            ArmError::Refused(refusal) => refusal.reaction(),
+            ArmError::NoAnswer { .. } => Reaction::Reread,
+            ArmError::NoToken { .. } => Reaction::Wait(TROUBLE),
+            ArmError::OutOfTime(_) => Reaction::Wait(BUSY),
+            ArmError::Unreadable { .. } | ArmError::ForeignLink { .. } => Reaction::Fail,
+        }
+    }
+
+    /// Whether the service says that the resource is not there.
+    pub fn is_not_found(&self) -> bool {
+        matches!(self, ArmError::Refused(refusal) if refusal.status == 404)
+    }
+
+    /// The service's code, if it answered.
+    pub fn code(&self) -> Option<&str> {
+        match self {
+            ArmError::Refused(refusal) => Some(&refusal.code),
+            _ => None,
+        }
+    }
+}
+
+impl Refusal {
+    /// The hub provider's number, from wherever it stands: the code, a nested detail, or the
+    /// `errorcode: IH…` mark in the sentence.
+    pub fn number(&self) -> Option<u32> {
+        let parse = |text: &str| text.strip_prefix("IH").unwrap_or(text).parse().ok();
+        self.details.iter().rev().chain([&self.code]).find_map(|code| parse(code)).or_else(|| {
+            let at = self.message.find("IH")?;
+            let digits: String = self.message[at + 2..].chars().take_while(char::is_ascii_digit).collect();
+            (digits.len() == 6).then(|| digits.parse().ok()).flatten()
+        })
+    }
+
+    fn has_code(&self, code: &str) -> bool {
+        self.details.iter().chain([&self.code]).any(|own| own.eq_ignore_ascii_case(code))
+    }
+
+    fn reaction(&self) -> Reaction {
+        match self.number() {
+            // Another write is going on, even right after a GET that said Active.
+            Some(409_002) => return Reaction::Wait(self.retry_after.unwrap_or(BUSY)),
+            Some(412_001) => return Reaction::Reread,
+            // Bad input, a missing target, a name that is taken: waiting never helps.
+            Some(400_111 | 400_116 | 400_123 | 400_142 | 400_158 | 409_004) => return Reaction::Fail,
+            Some(400_117) => return Reaction::MaybeNotYet,
+            Some(400_100..=400_199) if self.speaks_of_access() => return Reaction::MaybeNotYet,
+            _ => {}
+        }
+        if self.has_code("RoleAssignmentExists") {
+            return Reaction::AlreadyThere;
+        }
+        if self.has_code("PrincipalNotFound") {
+            return Reaction::PrincipalYoung;
+        }
+        if self.has_code("FailedIdentityOperation") && self.message.contains("Conflict") {
+            return Reaction::Wait(TROUBLE);
+        }
+        match self.status {
+            409 => Reaction::Wait(self.retry_after.unwrap_or(BUSY)),
+            412 => Reaction::Reread,
+            429 => Reaction::Wait(self.retry_after.unwrap_or(TROUBLE)),
+            408 | 500 | 502 | 503 | 504 => Reaction::Wait(self.retry_after.unwrap_or(TROUBLE)),
+            401 => Reaction::Wait(TROUBLE),
+            _ => Reaction::Fail,
+        }
+    }
+
+    /// Whether the sentence is about access, or names an endpoint: the marks of a refusal that a
+    /// role which has not spread yet can explain. The exact text for event hubs and Service Bus is
+    /// not published, so both are taken.
+    fn speaks_of_access(&self) -> bool {
+        const MARKS: [&str; 6] = ["authoriz", "unauthoriz", "forbidden", "permission", "access", "endpoint"];
+        let text = self.message.to_ascii_lowercase();
+        MARKS.iter().any(|mark| text.contains(mark))
+    }
+
+    /// Reads an error body of any of the three shapes.
+    pub(super) fn parse(call: &str, status: u16, body: &[u8]) -> Self {
+        let mut refusal = Self {
+            call: call.to_owned(),
+            status,
+            code: String::new(),
+            message: String::new(),
+            details: Vec::new(),
+            retry_after: None,
+            request_id: None,
+            later: false,
+        };
+        if let Ok(json) = serde_json::from_slice::<Value>(body) {
+            let inner = json.get("error").filter(|inner| inner.is_object()).unwrap_or(&json);
+            refusal.code = code_text(inner);
+            refusal.message = redact(member(inner, "message").and_then(Value::as_str).unwrap_or_default());
+            collect_details(inner, &mut refusal.details, 0);
+            // A failed operation's wrapper says nothing ("ResourceOperationFailure"); its first
+            // detail has the cause.
+            let cause = inner.get("details").and_then(|details| details.get(0));
+            if let Some(cause) = cause.and_then(|cause| member(cause, "message")).and_then(Value::as_str) {
+                refusal.message = redact(cause);
+            }
+        }
+        if refusal.code.is_empty() {
+            refusal.code = format!("HTTP {status}");
+        }
+        refusal
+    }
+}
+
+/// `code` as text, whether it is sent as a string or as a number.
+fn code_text(json: &Value) -> String {
+    match member(json, "code") {
+        Some(Value::String(text)) => text.clone(),
+        Some(Value::Number(number)) => number.to_string(),
+        _ => String::new(),
+    }
+}
+
+fn collect_details(json: &Value, codes: &mut Vec<String>, depth: usize) {
+    let details = json.get("details").and_then(Value::as_array);
+    for detail in details.into_iter().flatten().take(8) {
+        let code = code_text(detail);
+        if !code.is_empty() {
+            codes.push(code);
+        }
+        if depth < 4 {
+            collect_details(detail, codes, depth + 1);
+        }
+    }
+}
+
+/// Providers differ in the case of `code` and `message`.
+fn member<'a>(json: &'a Value, name: &str) -> Option<&'a Value> {
+    let object = json.as_object()?;
+    object
+        .get(name)
+        .or_else(|| object.iter().find(|(key, _)| key.eq_ignore_ascii_case(name)).map(|(_, value)| value))
+}
+
+/// Takes out of a service's sentence what could be a key, and bounds its length.
+fn redact(text: &str) -> String {
+    const MARKS: [&str; 5] = ["SharedAccessKey=", "AccountKey=", "sig=", "PrimaryKey", "SecondaryKey"];
+    const LONGEST: usize = 1000;
+    let mut text: String = text.chars().take(LONGEST).collect();
+    for mark in MARKS {
+        let mut from = 0;
+        while let Some(at) = text[from..].to_ascii_lowercase().find(&mark.to_ascii_lowercase()) {
+            let start = from + at + mark.len();
+            let length = text[start..].find([';', '&', ' ', '"', ',']).unwrap_or(text.len() - start);
+            text.replace_range(start..start + length, "****");
+            from = start + "****".len();
+        }
+    }
+    text
+}
+
+impl std::error::Error for Refusal {}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let verb = if self.later { "failed" } else { "refused" };
+        write!(f, "ARM {verb} {} with {} {}", self.call, self.status, self.code)?;
+        if let Some(inner) = self.details.last().filter(|inner| **inner != self.code) {
+            write!(f, " ({inner})")?;
+        }
+        if !self.message.is_empty() {
+            write!(f, ": {}", self.message)?;
+        }
+        if let Some(id) = &self.request_id {
+            write!(f, " [x-ms-request-id {id}]")?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn reaction(status: u16, body: &str) -> Reaction {
+        Refusal::parse("PUT hub", status, body.as_bytes()).reaction()
+    }
+
+    #[test]
+    fn the_three_shapes_are_read() {
+        let hub = Refusal::parse(
+            "PUT hub",
+            400,
+            br#"{"code":400116,"httpStatusCode":"BadRequest","message":"endpointName:x, exceptionMessage:AccountKey=abc;x. errorcode: IH400116."}"#,
+        );
+        assert_eq!((hub.code.as_str(), hub.number()), ("400116", Some(400_116)));
+        assert!(!hub.message.contains("abc"));
+        let arm =
+            Refusal::parse("PUT grant", 403, br#"{"error":{"code":"AuthorizationFailed","message":"no"}}"#);
+        assert_eq!(arm.code, "AuthorizationFailed");
+        let operation = Refusal::parse(
+            "PUT hub",
+            200,
+            br#"{"status":"Failed","error":{"code":"ResourceOperationFailure","message":"m","details":[{"code":"412001","message":"Either bad ETag was supplied","details":[]}]}}"#,
+        );
+        assert_eq!(operation.number(), Some(412_001));
+        assert_eq!(operation.reaction(), Reaction::Reread);
+        assert_eq!(operation.message, "Either bad ETag was supplied");
+        assert_eq!(Refusal::parse("GET hub", 502, b"<html>").code, "HTTP 502");
+    }
+
+    #[test]
+    fn reactions_follow_the_code() {
+        let cases = [
+            (409, r#"{"code":409002,"message":"not currently in Active state"}"#, Reaction::Wait(BUSY)),
+            (412, r#"{"code":412001,"message":"Invalid ETag supplied."}"#, Reaction::Reread),
+            (400, r#"{"code":400117,"message":"x"}"#, Reaction::MaybeNotYet),
+            (
+                400,
+                r#"{"code":400130,"message":"Unauthorized to send to endpoint telemetry"}"#,
+                Reaction::MaybeNotYet,
+            ),
+            (400, r#"{"code":400111,"message":"endpoint still routed"}"#, Reaction::Fail),
+            (400, r#"{"code":"400142","message":"(IH400142) Database does not exist"}"#, Reaction::Fail),
+            (409, r#"{"error":{"code":"RoleAssignmentExists","message":"x"}}"#, Reaction::AlreadyThere),
+            (400, r#"{"error":{"code":"PrincipalNotFound","message":"x"}}"#, Reaction::PrincipalYoung),
+            (403, r#"{"error":{"code":"AuthorizationFailed","message":"x"}}"#, Reaction::Fail),
+            (429, "", Reaction::Wait(TROUBLE)),
+            (503, "", Reaction::Wait(TROUBLE)),
+            (404, "", Reaction::Fail),
+        ];
+        for (status, body, expected) in cases {
+            assert_eq!(reaction(status, body), expected, "{status} {body}");
+        }
+    }
+
+    #[test]
+    fn nothing_like_a_key_stays_in_a_sentence() {
+        let text = redact("a SharedAccessKey=s3cr3t;b sig=xyz&c accountkey=qq");
+        assert!(!text.contains("s3cr3t") && !text.contains("xyz") && !text.contains("qq"), "{text}");
+    }
+}

@@ -1,0 +1,183 @@
+//! Sends work items to the Service Bus queue `hub-work`.
+//!
+//! The published crate `azure_messaging_servicebus` (0.21, the REST client) builds and sends the
+//! message, with its session, id and scheduled time. It signs shared access keys and fixes the host
+//! to the public cloud, and Hubward uses neither; so the crate sends through an HTTP client of ours,
+//! [`EntraSender`], which takes the key's signature off, puts an Entra token on, sets the configured
+//! endpoint, and sends through the same connections as every other call. It also writes the
+//! scheduled time the way the service documents it (RFC 1123, `GMT`), where the crate writes an
+//! offset. The newer AMQP client of the same name is not published; [`WorkQueue`] is the one place
+//! to change when it is.
+//!
+//! Reference: <https://learn.microsoft.com/rest/api/servicebus/send-message-to-queue>.
+
+use std::{sync::Arc, time::Duration};
+
+use async_trait::async_trait;
+use azure_core::{
+    credentials::TokenCredential,
+    http::{HttpClient, Method, Request, Url},
+};
+use azure_core_021 as core_021;
+use azure_messaging_servicebus::service_bus::{QueueClient, SendMessageOptions, SettableBrokerProperties};
+use time::OffsetDateTime;
+use tracing::{Instrument, debug, info_span, warn};
+
+use crate::work::WorkItem;
+
+/// The queue that all work goes through.
+pub const WORK_QUEUE: &str = "hub-work";
+/// Token scope of Service Bus, the same in every cloud.
+const SCOPE: &str = "https://servicebus.azure.net/.default";
+/// Tries of one send. A message is safe to send twice: its id is derived from its content.
+const MAX_TRIES: u32 = 4;
+/// First pause between tries; doubles.
+const FIRST_PAUSE: Duration = Duration::from_millis(250);
+/// Longest time one send may take.
+const TIMEOUT: Duration = Duration::from_secs(20);
+
+/// A message that could not be handed over.
+#[derive(Debug, thiserror::Error)]
+#[error("could not put the work for {hub} on {WORK_QUEUE}: {cause}")]
+pub struct SendError {
+    hub: String,
+    cause: String,
+}
+
+/// Where work items go.
+#[async_trait]
+pub trait WorkQueue: Send + Sync {
+    /// Hands a work item over: now, or so that it appears at `due`. Once this returns, the work is
+    /// durable.
+    async fn send(&self, item: &WorkItem, due: Option<OffsetDateTime>) -> Result<(), SendError>;
+}
+
+/// The Service Bus queue `hub-work`.
+pub struct ServiceBusQueue {
+    client: QueueClient,
+}
+
+impl ServiceBusQueue {
+    /// A queue at an endpoint such as `https://ns1.servicebus.windows.net`.
+    pub fn new(
+        endpoint: Url,
+        credential: Arc<dyn TokenCredential>,
+        transport: Arc<dyn HttpClient>,
+    ) -> Result<Self, String> {
+        let sender = EntraSender { endpoint, credential, transport };
+        // Namespace and key only go into what the sender replaces.
+        let client = QueueClient::new(Arc::new(sender), "unused", WORK_QUEUE, "unused", "unused".to_owned())
+            .map_err(|error| error.to_string())?;
+        Ok(Self { client })
+    }
+}
+
+#[async_trait]
+impl WorkQueue for ServiceBusQueue {
+    async fn send(&self, item: &WorkItem, due: Option<OffsetDateTime>) -> Result<(), SendError> {
+        let failed = |cause: String| SendError { hub: item.hub.name().to_owned(), cause };
+        let body = serde_json::to_string(item).map_err(|error| failed(error.to_string()))?;
+        let span = info_span!(
+            "bus.send",
+            otel.kind = "producer",
+            messaging.system = "servicebus",
+            messaging.destination.name = WORK_QUEUE,
+            messaging.message.id = %item.work_id,
+        );
+        let mut pause = FIRST_PAUSE;
+        for attempt in 1..=MAX_TRIES {
+            let options = SendMessageOptions {
+                content_type: Some("application/json".into()),
+                broker_properties: Some(SettableBrokerProperties {
+                    message_id: Some(item.work_id.to_string()),
+                    session_id: Some(item.session_id().to_owned()),
+                    scheduled_enqueue_time_utc: due,
+                    ..SettableBrokerProperties::default()
+                }),
+                custom_properties: None,
+            };
+            let sent = tokio::time::timeout(TIMEOUT, self.client.send_message(&body, Some(options)))
+                .instrument(span.clone())
+                .await;
+            match sent {
+                Ok(Ok(())) => {
+                    debug!(hub.id = %item.hub, messaging.message.id = %item.work_id, due = ?due, "work sent");
+                    return Ok(());
+                }
+                Ok(Err(error)) if attempt == MAX_TRIES || !is_passing(&error) => {
+                    return Err(failed(describe(&error)));
+                }
+                Ok(Err(error)) => warn!(attempt, error = %describe(&error), "sending again"),
+                Err(_) if attempt == MAX_TRIES => {
+                    return Err(failed(format!("no answer in {} s", TIMEOUT.as_secs())));
+                }
+                Err(_) => warn!(attempt, "no answer; sending again"),
+            }
+            tokio::time::sleep(pause).await;
+            pause *= 2;
+        }
+        Err(failed("no try left".into()))
+    }
+}
+
+/// Whether the same send may succeed later.
+fn is_passing(error: &core_021::Error) -> bool {
+    match error.as_http_error() {
+        Some(answer) => matches!(u16::from(answer.status()), 401 | 408 | 429 | 500..=599),
+        None => true,
+    }
+}
+
+fn describe(error: &core_021::Error) -> String {
+    match error.as_http_error() {
+        Some(answer) => format!("the service answered {}", u16::from(answer.status())),
+        None => error.to_string(),
+    }
+}
+
+/// The HTTP client below the published crate: Entra instead of keys, the configured endpoint.
+struct EntraSender {
+    endpoint: Url,
+    credential: Arc<dyn TokenCredential>,
+    transport: Arc<dyn HttpClient>,
+}
+
+impl std::fmt::Debug for EntraSender {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("EntraSender").field("endpoint", &self.endpoint.as_str()).finish_non_exhaustive()
+    }
+}
+
+#[async_trait]
+impl core_021::HttpClient for EntraSender {
+    async fn execute_request(&self, request: &core_021::Request) -> core_021::Result<core_021::Response> {
+        let failed = |error: azure_core::Error| {
+            core_021::Error::message(core_021::error::ErrorKind::Io, error.to_string())
+        };
+        let mut url = self.endpoint.clone();
+        url.set_path(request.url().path());
+        url.set_query(request.url().query());
+        let mut own = Request::new(url, Method::Post);
+        for (name, value) in request.headers().iter() {
+            let value = match name.as_str().to_ascii_lowercase().as_str() {
+                "authorization" => continue,
+                "brokerproperties" => value.as_str().replace(" +0000\"", " GMT\""),
+                _ => value.as_str().to_owned(),
+            };
+            own.insert_header(name.as_str().to_owned(), value);
+        }
+        let token = self.credential.get_token(&[SCOPE], None).await.map_err(failed)?;
+        own.insert_header("authorization", format!("Bearer {}", token.token.secret()));
+        if let core_021::Body::Bytes(bytes) = request.body() {
+            own.set_body(bytes.clone());
+        }
+        let answer = self.transport.execute_request(&own).await.map_err(failed)?;
+        let status: u16 = answer.status().into();
+        let status = core_021::StatusCode::try_from(status).map_err(|_| {
+            core_021::Error::message(core_021::error::ErrorKind::DataConversion, "odd status")
+        })?;
+        let body = answer.into_body().collect().await.map_err(failed)?;
+        let body = futures::stream::iter([Ok(body)]);
+        Ok(core_021::Response::new(status, core_021::headers::Headers::new(), Box::pin(body)))
+    }
+}

@@ -1,0 +1,55 @@
+//! From settings to connections: one HTTP client, one credential, the clients on top.
+
+use std::{sync::Arc, time::Duration};
+
+use azure_core::{credentials::TokenCredential, http::HttpClient};
+use azure_identity::{
+    DeveloperToolsCredential, ManagedIdentityCredential, ManagedIdentityCredentialOptions, UserAssignedId,
+};
+
+use crate::{
+    arm::{ArmClient, AzureClock},
+    config::AzureSettings,
+};
+
+/// Longest wait for a connection.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// Longest silence of a server in the middle of an answer.
+const READ_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// The HTTP client that everything shares: connections are reused, redirects are not followed (a
+/// token must not travel).
+pub fn http_client() -> Result<reqwest::Client, reqwest::Error> {
+    reqwest::Client::builder()
+        .connect_timeout(CONNECT_TIMEOUT)
+        .read_timeout(READ_TIMEOUT)
+        .redirect(reqwest::redirect::Policy::none())
+        .build()
+}
+
+/// Who we are: the managed identity where the platform offers one, a developer's sign-in elsewhere.
+pub fn credential(settings: &AzureSettings) -> azure_core::Result<Arc<dyn TokenCredential>> {
+    if !settings.has_managed_identity {
+        return Ok(DeveloperToolsCredential::new(None)?);
+    }
+    let options = ManagedIdentityCredentialOptions {
+        user_assigned_id: settings.client_id.clone().map(UserAssignedId::ClientId),
+        ..ManagedIdentityCredentialOptions::default()
+    };
+    Ok(ManagedIdentityCredential::new(Some(options))?)
+}
+
+/// A client for the configured ARM endpoint.
+pub fn arm_client(
+    settings: &AzureSettings,
+    credential: Arc<dyn TokenCredential>,
+    transport: Arc<dyn HttpClient>,
+) -> ArmClient {
+    ArmClient::new(
+        settings.arm_endpoint.clone(),
+        settings.cloud.arm_scope(),
+        credential,
+        transport,
+        AzureClock::local(),
+    )
+}

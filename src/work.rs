@@ -1,0 +1,220 @@
+//! The work item: a message on `hub-work` that says which hub to look at, never what to change.
+//!
+//! `hub-work` is a session queue and the session is the hub, so one hub is worked on by one worker
+//! at a time, across any number of instances. Message ids are derived from what they stand for, so
+//! that the broker's duplicate detection drops what was sent twice: an event delivered again, or
+//! the follow-up of an invocation that crashed after sending it.
+
+use serde::{Deserialize, Serialize};
+use time::OffsetDateTime;
+use uuid::Uuid;
+
+use crate::model::IotHubId;
+
+/// The one version of this message that is understood.
+const SCHEMA: &str = "hubward/work/v1";
+/// Namespace of message ids, made once for this purpose.
+const MESSAGES: Uuid = Uuid::from_u128(0x2b6c_1e57_90f2_4a41_8f4e_7d0b_54c3_9a02);
+
+/// A request to look at one hub.
+///
+/// Member names are chosen so that none equals a name in the trigger's metadata: the Functions host
+/// lets a payload's members replace those of the same name.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct WorkItem {
+    schema: Schema,
+    /// Also the broker's MessageId.
+    pub work_id: Uuid,
+    /// The hub to look at.
+    pub hub: IotHubId,
+    /// Why.
+    pub reason: Reason,
+    /// How many looks of this chain came before this one.
+    #[serde(default)]
+    pub follows: u32,
+    /// W3C trace context of the work that led to this, so that one trace spans all of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trace_parent: Option<String>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+enum Schema {
+    #[serde(rename = "hubward/work/v1")]
+    V1,
+}
+
+/// Why a hub is looked at.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", tag = "kind")]
+pub enum Reason {
+    /// Azure says that the hub was written.
+    #[serde(rename_all = "camelCase")]
+    Written {
+        /// The event's id, if it had one.
+        event_id: Option<String>,
+    },
+    /// Azure says that the hub was deleted.
+    #[serde(rename_all = "camelCase")]
+    Deleted {
+        /// The event's id, if it had one.
+        event_id: Option<String>,
+    },
+    /// An earlier look could not go on.
+    #[serde(rename_all = "camelCase")]
+    FollowUp {
+        /// What it waited for.
+        waited_for: String,
+        /// When it was to be looked at again.
+        #[serde(with = "time::serde::rfc3339")]
+        due: OffsetDateTime,
+    },
+}
+
+impl WorkItem {
+    /// Work that an event asks for. The same event gives the same message id.
+    pub fn for_event(
+        hub: IotHubId,
+        deleted: bool,
+        event_id: Option<String>,
+        trace_parent: Option<String>,
+    ) -> Self {
+        let work_id = match &event_id {
+            Some(event) => derive(&hub, &["event", event]),
+            None => Uuid::new_v4(),
+        };
+        let reason = if deleted { Reason::Deleted { event_id } } else { Reason::Written { event_id } };
+        Self { schema: Schema::V1, work_id, hub, reason, follows: 0, trace_parent }
+    }
+
+    /// The next look, due at a time. Its id follows from hub, cause and time, so that several
+    /// looks that come to the same conclusion send one message.
+    ///
+    /// Never the id of the item it follows: the broker would take it for a duplicate and the hub
+    /// would be forgotten.
+    pub fn follow_up(&self, waited_for: &str, due: OffsetDateTime) -> Self {
+        let due = round_up(due);
+        let ids = (0..).map(|turn: u32| {
+            derive(&self.hub, &["follow-up", &due.unix_timestamp().to_string(), &turn.to_string()])
+        });
+        // The item followed may itself be the n-th for this time, if it came early.
+        let mut ids = ids.take(64);
+        let mut work_id = ids.next().unwrap_or_else(Uuid::new_v4);
+        let followed_due = match &self.reason {
+            Reason::FollowUp { due, .. } => Some(*due),
+            Reason::Written { .. } | Reason::Deleted { .. } => None,
+        };
+        if followed_due == Some(due) {
+            let mut candidate = Some(work_id);
+            while let Some(id) = candidate {
+                if id == self.work_id {
+                    work_id = ids.next().unwrap_or_else(Uuid::new_v4);
+                    break;
+                }
+                candidate = ids.next();
+            }
+        }
+        Self {
+            schema: Schema::V1,
+            work_id,
+            hub: self.hub.clone(),
+            reason: Reason::FollowUp { waited_for: waited_for.to_owned(), due },
+            follows: self.follows.saturating_add(1),
+            trace_parent: self.trace_parent.clone(),
+        }
+    }
+
+    /// The session: the lower-cased hub id.
+    pub fn session_id(&self) -> &str {
+        self.hub.key()
+    }
+
+    /// Reads a message's text. The error names what is wrong and never quotes the message.
+    pub fn parse(text: &str) -> Result<Self, WorkItemError> {
+        serde_json::from_str(text)
+            .map_err(|error| WorkItemError { line: error.line(), cause: error.to_string() })
+    }
+}
+
+/// Why a message is not a work item.
+#[derive(Debug, thiserror::Error)]
+#[error("not a {SCHEMA} message: {cause}")]
+pub struct WorkItemError {
+    /// Where in the text.
+    pub line: usize,
+    cause: String,
+}
+
+fn derive(hub: &IotHubId, parts: &[&str]) -> Uuid {
+    let key = [&[hub.key()], parts].concat().join("|");
+    Uuid::new_v5(&MESSAGES, key.as_bytes())
+}
+
+/// The broker takes whole seconds; rounding down would wake us too early.
+fn round_up(time: OffsetDateTime) -> OffsetDateTime {
+    match time.nanosecond() {
+        0 => time,
+        _ => time.replace_nanosecond(0).unwrap_or(time) + time::Duration::SECOND,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use time::macros::datetime;
+
+    use super::*;
+
+    fn hub() -> IotHubId {
+        IotHubId::parse("/subscriptions/0b1f6471-1bf0-4dda-aec3-cb9272f09590/resourceGroups/rg/providers/Microsoft.Devices/IotHubs/H1").unwrap()
+    }
+
+    #[test]
+    fn the_same_event_is_the_same_message() {
+        let event = |id: &str| WorkItem::for_event(hub(), false, Some(id.into()), None).work_id;
+        assert_eq!(event("a"), event("a"));
+        assert_ne!(event("a"), event("b"));
+    }
+
+    #[test]
+    fn two_looks_with_one_conclusion_send_one_message() {
+        let due = datetime!(2026-01-31 12:01:00.5 UTC);
+        let first = WorkItem::for_event(hub(), false, Some("a".into()), None);
+        let second = WorkItem::for_event(hub(), false, Some("b".into()), None);
+        let follow_up = first.follow_up("the grants to spread", due);
+        assert_eq!(follow_up.work_id, second.follow_up("the grants to spread", due).work_id);
+        assert_eq!(follow_up.follows, 1);
+        assert_eq!(
+            follow_up.reason,
+            Reason::FollowUp {
+                waited_for: "the grants to spread".into(),
+                due: datetime!(2026-01-31 12:01:01 UTC)
+            }
+        );
+    }
+
+    #[test]
+    fn a_follow_up_that_came_early_is_followed_by_another_message() {
+        let due = datetime!(2026-01-31 12:01:00 UTC);
+        let mut item = WorkItem::for_event(hub(), false, Some("a".into()), None).follow_up("x", due);
+        let mut seen = std::collections::BTreeSet::from([item.work_id]);
+        for _ in 0..20 {
+            item = item.follow_up("x", due);
+            assert!(seen.insert(item.work_id), "an id came twice");
+        }
+    }
+
+    #[test]
+    fn items_survive_the_wire_and_strangers_are_refused() {
+        let item = WorkItem::for_event(hub(), true, Some("a".into()), None);
+        assert_eq!(WorkItem::parse(&serde_json::to_string(&item).unwrap()).unwrap(), item);
+        for stranger in [
+            "",
+            "{}",
+            "[]",
+            r#"{"schema":"hubward/work/v2"}"#,
+            r#"{"schema":"hubward/work/v1","role":"Owner"}"#,
+        ] {
+            assert!(WorkItem::parse(stranger).is_err(), "{stranger}");
+        }
+    }
+}
