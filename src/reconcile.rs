@@ -127,7 +127,9 @@ pub async fn reconcile(arm: &ArmWriter, state: &DesiredState, hub: &IotHubId, no
         Err(outcome) => outcome,
         Ok(desired) => {
             report.profile = Some(desired.profile.clone());
-            converge(arm, state, &desired, &mut observer, &mut report.steps).await.unwrap_or_else(|outcome| outcome)
+            converge(arm, state, &desired, &mut observer, &mut report.steps)
+                .await
+                .unwrap_or_else(|outcome| outcome)
         }
     };
     report
@@ -151,7 +153,11 @@ async fn choose(
         return Err(Outcome::Refused { causes: vec!["the hub is being deleted".into()] });
     }
     let tags = document.tags();
-    match state.for_hub(&HubFacts::new(document.id(), document.location(), &tags)) {
+    match state.for_hub(&HubFacts::new(
+        document.id(),
+        document.location(),
+        tags.iter().map(|(name, value)| (name.as_str(), value.as_str())),
+    )) {
         Choice::Desired(desired) => Ok(desired),
         Choice::NoProfile => Err(Outcome::Refused { causes: vec!["no profile matches the hub".into()] }),
         Choice::OutOfScope => Err(Outcome::Refused {
@@ -213,7 +219,10 @@ async fn converge(
             StepOutcome::Failed { cause } => return Err(Outcome::Failed { cause }),
         }
     }
-    Err(Outcome::Waiting { cause: "other writers to leave the hub alone".into(), until: clock.now() + CONTENTION_PAUSE })
+    Err(Outcome::Waiting {
+        cause: "other writers to leave the hub alone".into(),
+        until: clock.now() + CONTENTION_PAUSE,
+    })
 }
 
 fn unreadable_for_now(arm: &ArmReader) -> Outcome {

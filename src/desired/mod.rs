@@ -1,0 +1,192 @@
+//! The desired-state document (`profiles.yaml`): parsed strictly, then asked hub by hub.
+//!
+//! ```text
+//! text ──strict──► values with positions ──profiles (schema), check (rules)──► DesiredState
+//! DesiredState + HubFacts ──resolve──► Choice: what this hub should be, or why nothing is said
+//! ```
+//!
+//! Every mistake is reported at once, each with its line, its path and the fix. A document that has
+//! been parsed can still refuse a hub: placeholders are filled in per hub, and what comes out is
+//! checked against the guardrails again.
+//!
+//! ```
+//! use hubward::{
+//!     desired::{Choice, DesiredState, HubFacts, sample},
+//!     model::IotHubId,
+//! };
+//!
+//! let state = DesiredState::parse(sample())?;
+//! let hub = IotHubId::parse(
+//!     "/subscriptions/0b1f6471-1bf0-4dda-aec3-cb9272f09590/resourceGroups/rg-iot/providers/Microsoft.Devices/IotHubs/hub1",
+//! )?;
+//! let facts = HubFacts::new(&hub, "West US 2", [("egress", "standard")]);
+//! let Choice::Desired(want) = state.for_hub(&facts) else { panic!("the sample is for this hub") };
+//! assert_eq!(want.endpoints[0].target.id().name(), "telemetry-westus2");
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! The reference for authors is `docs/profiles.md`.
+
+use std::{fmt, sync::LazyLock};
+
+use serde::{Serialize, Serializer};
+
+use crate::model::{
+    IotHubId,
+    desired::{DesiredHub, Guardrails},
+};
+
+mod check;
+mod profiles;
+mod resolve;
+pub mod strict;
+mod targets;
+
+pub use strict::{Mistake, Mistakes};
+
+use profiles::ProfilesDoc;
+use resolve::Profile;
+use strict::{Document, Schema};
+
+static SCHEMA: LazyLock<Schema> = LazyLock::new(Schema::of::<ProfilesDoc>);
+
+/// The JSON Schema of the document, for editors and for `hubward schema profiles`.
+pub fn json_schema() -> serde_json::Value {
+    SCHEMA.value().clone()
+}
+
+/// A commented document to start from.
+pub fn sample() -> &'static str {
+    include_str!("../../profiles.sample.yaml")
+}
+
+/// What the fleet should be: a document that was parsed and has no mistakes.
+///
+/// Serializes as the document itself, with every default written out.
+#[derive(Debug, Clone)]
+pub struct DesiredState {
+    document: ProfilesDoc,
+    guardrails: Guardrails,
+    profiles: Vec<Profile>,
+}
+
+impl DesiredState {
+    /// Parses and checks a YAML document.
+    ///
+    /// # Errors
+    /// Every mistake in it, in the order of the text.
+    pub fn parse(text: &str) -> Result<DesiredState, Mistakes> {
+        let document = Document::from_yaml(text)?;
+        let root = document.root();
+        let mut mistakes = SCHEMA.check(&document);
+        check::check(&root, &mut mistakes);
+        mistakes.or(())?;
+        let document: ProfilesDoc = SCHEMA.read(&document)?;
+        // What `check` let pass compiles; should the two ever disagree, it is told and not ignored.
+        let late = |path: String, fault: targets::Fault| {
+            Mistakes::from(Mistake { at: None, path, message: fault.message, fix: fault.fix })
+        };
+        let guardrails = resolve::guardrails(&document.guardrails)
+            .map_err(|fault| late("guardrails".to_owned(), fault))?;
+        let profiles = document.profiles.iter().enumerate().map(|(index, profile)| {
+            Profile::compile(index, profile).map_err(|fault| late(format!("profiles[{index}]"), fault))
+        });
+        let profiles = profiles.collect::<Result<_, _>>()?;
+        Ok(DesiredState { document, guardrails, profiles })
+    }
+
+    /// What keeps a run small and in its place.
+    pub fn guardrails(&self) -> &Guardrails {
+        &self.guardrails
+    }
+
+    /// The names of the profiles, in the document's order.
+    pub fn profile_names(&self) -> impl Iterator<Item = &str> {
+        self.profiles.iter().map(Profile::name)
+    }
+
+    /// What one hub should be. The first profile that matches it decides, alone.
+    pub fn for_hub(&self, facts: &HubFacts<'_>) -> Choice {
+        if !self.guardrails.allows_hub(facts.id) {
+            return Choice::OutOfScope;
+        }
+        match self.profiles.iter().find(|profile| profile.matches(facts)) {
+            Some(profile) => profile.resolve(facts, &self.guardrails),
+            None => Choice::NoProfile,
+        }
+    }
+}
+
+impl Serialize for DesiredState {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.document.serialize(serializer)
+    }
+}
+
+/// What profiles are matched with: facts that every hub shows when it is read.
+#[derive(Debug, Clone)]
+pub struct HubFacts<'a> {
+    /// The hub.
+    pub id: &'a IotHubId,
+    /// Its region, as `West US 2` or as `westus2`.
+    pub location: &'a str,
+    /// Its tags, as name and value.
+    pub tags: Vec<(&'a str, &'a str)>,
+}
+
+impl<'a> HubFacts<'a> {
+    /// The facts of one hub.
+    pub fn new(
+        id: &'a IotHubId,
+        location: &'a str,
+        tags: impl IntoIterator<Item = (&'a str, &'a str)>,
+    ) -> HubFacts<'a> {
+        HubFacts { id, location, tags: tags.into_iter().collect() }
+    }
+}
+
+/// What the document says about one hub.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Choice {
+    /// It should be this.
+    Desired(DesiredHub),
+    /// No profile matches: the hub is left as it is.
+    NoProfile,
+    /// Its subscription is not in the guardrails: the hub is not touched.
+    OutOfScope,
+    /// A profile matches and cannot be used for this hub. Never empty.
+    Refused(Vec<Refusal>),
+}
+
+/// Why a profile cannot be used for one hub.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Refusal {
+    /// The profile that matched.
+    pub profile: String,
+    /// The field, such as `profiles[0].endpoints[1].eventHub`.
+    pub field: String,
+    /// The value: with its placeholders filled in, if that was possible.
+    pub value: String,
+    /// The guardrail that refuses it, if it is one.
+    pub guardrail: Option<&'static str>,
+    /// What is wrong.
+    pub message: String,
+    /// What to change.
+    pub fix: String,
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Refusal { profile, field, value, guardrail, message, fix } = self;
+        write!(f, "profile {profile}, {field}: `{value}`: {message}")?;
+        if let Some(guardrail) = guardrail {
+            write!(f, " `{guardrail}`")?;
+        }
+        write!(f, "; fix: {fix}")
+    }
+}
+
+#[cfg(test)]
+mod tests;
