@@ -10,6 +10,7 @@ pub mod local;
 pub mod model;
 pub mod observe;
 pub mod plan;
+pub mod profiles;
 pub mod reconcile;
 pub mod telemetry;
 pub mod work;

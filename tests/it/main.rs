@@ -1,3 +1,6 @@
-//! The one integration test binary: a module per subject.
+//! The integration tests: one binary, a module per subject.
 
+mod hub_document;
+mod plan;
 mod profiles;
+mod support;

@@ -1,0 +1,148 @@
+//! Loads the desired-state document and keeps it fresh.
+//!
+//! The document is read again once it is older than [`FRESH`]. A newer version that cannot be read
+//! or has mistakes is reported, and the last good one stays in force: a typing mistake must not
+//! stop a fleet.
+
+use std::sync::Arc;
+
+use azure_core::{
+    credentials::TokenCredential,
+    http::{HttpClient, Method, Request, Url},
+};
+use tokio::{sync::Mutex, time::Instant};
+use tracing::{error, info};
+
+use crate::{
+    config::ProfilesSource,
+    desired::{DesiredState, Mistakes},
+};
+
+/// How long a document is used before it is read again.
+const FRESH: std::time::Duration = std::time::Duration::from_secs(60);
+/// Largest document that is taken; the parser has the same limit.
+const MAX_BYTES: usize = 1024 * 1024;
+/// Token scope of Azure Storage, for a document in a blob.
+const STORAGE_SCOPE: &str = "https://storage.azure.com/.default";
+/// A version of the storage protocol that takes Entra tokens.
+const STORAGE_VERSION: &str = "2021-12-02";
+
+/// Why there is no desired state.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum LoadError {
+    /// It could not be read.
+    #[error("cannot read {from}: {cause}")]
+    NotRead {
+        /// The file or the address.
+        from: String,
+        /// What went wrong.
+        cause: String,
+    },
+    /// It has mistakes.
+    #[error("{from} has mistakes:\n{mistakes}")]
+    Mistakes {
+        /// The file or the address.
+        from: String,
+        /// All of them.
+        mistakes: Mistakes,
+    },
+}
+
+/// The desired state, read when it is first needed and again from time to time.
+pub struct Profiles {
+    source: ProfilesSource,
+    credential: Arc<dyn TokenCredential>,
+    transport: Arc<dyn HttpClient>,
+    loaded: Mutex<Option<Loaded>>,
+}
+
+struct Loaded {
+    state: Arc<DesiredState>,
+    at: Instant,
+}
+
+impl Profiles {
+    /// Profiles from a source; nothing is read yet.
+    pub fn new(
+        source: ProfilesSource,
+        credential: Arc<dyn TokenCredential>,
+        transport: Arc<dyn HttpClient>,
+    ) -> Self {
+        Self { source, credential, transport, loaded: Mutex::new(None) }
+    }
+
+    /// The desired state in force.
+    ///
+    /// # Errors
+    /// Only when no good version has ever been read.
+    pub async fn current(&self) -> Result<Arc<DesiredState>, LoadError> {
+        let mut loaded = self.loaded.lock().await;
+        if let Some(Loaded { state, at }) = loaded.as_ref()
+            && at.elapsed() < FRESH
+        {
+            return Ok(state.clone());
+        }
+        let state = match (self.load().await, loaded.as_ref()) {
+            (Ok(state), _) => {
+                info!(source = ?self.source, profiles = state.profile_names().count(), "profiles read");
+                Arc::new(state)
+            }
+            (Err(problem), Some(last)) => {
+                error!(source = ?self.source, error = %problem, "the last good profiles stay in force");
+                last.state.clone()
+            }
+            (Err(problem), None) => return Err(problem),
+        };
+        *loaded = Some(Loaded { state: state.clone(), at: Instant::now() });
+        Ok(state)
+    }
+
+    /// Reads and parses the document once.
+    ///
+    /// # Errors
+    /// When it cannot be read, or with every mistake in it.
+    pub async fn load(&self) -> Result<DesiredState, LoadError> {
+        let from = format!("{:?}", self.source);
+        let text = self.read().await.map_err(|cause| LoadError::NotRead { from: from.clone(), cause })?;
+        DesiredState::parse(&text).map_err(|mistakes| LoadError::Mistakes { from, mistakes })
+    }
+
+    async fn read(&self) -> Result<String, String> {
+        let bytes = match &self.source {
+            ProfilesSource::File(path) => {
+                let path = path.clone();
+                let read = tokio::task::spawn_blocking(move || std::fs::read(path)).await;
+                read.map_err(|error| error.to_string())?.map_err(|error| error.to_string())?
+            }
+            ProfilesSource::Url(url) => self.fetch(url).await?,
+        };
+        if bytes.len() > MAX_BYTES {
+            return Err(format!("it has {} bytes; at most {MAX_BYTES} are taken", bytes.len()));
+        }
+        String::from_utf8(bytes).map_err(|_| "it is not UTF-8 text".to_owned())
+    }
+
+    async fn fetch(&self, url: &Url) -> Result<Vec<u8>, String> {
+        let mut request = Request::new(url.clone(), Method::Get);
+        // Only a storage account may see our storage token, and only over https.
+        let is_blob = url.scheme() == "https"
+            && url.host_str().is_some_and(|host| {
+                ["windows.net", "usgovcloudapi.net", "chinacloudapi.cn"]
+                    .iter()
+                    .any(|cloud| host.ends_with(&format!(".blob.core.{cloud}")))
+            });
+        if is_blob && !url.query_pairs().any(|(name, _)| name == "sig") {
+            let token =
+                self.credential.get_token(&[STORAGE_SCOPE], None).await.map_err(|error| error.to_string())?;
+            request.insert_header("authorization", format!("Bearer {}", token.token.secret()));
+            request.insert_header("x-ms-version", STORAGE_VERSION);
+        }
+        let answer = self.transport.execute_request(&request).await.map_err(|error| error.to_string())?;
+        let status: u16 = answer.status().into();
+        let body = answer.into_body().collect().await.map_err(|error| error.to_string())?;
+        match status {
+            200 => Ok(body.to_vec()),
+            _ => Err(format!("the server answered {status}")),
+        }
+    }
+}

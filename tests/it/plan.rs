@@ -1,0 +1,164 @@
+//! What is decided in which situation, read the way an operator reads it.
+
+use hubward::plan::{Blocked, Step, ask_again};
+use insta::assert_snapshot;
+use serde_json::json;
+use time::Duration;
+
+use crate::support::world::{NOW, PRINCIPAL, World, event_hub, id};
+
+#[test]
+fn a_new_hub_gets_identity_grant_endpoint_and_route_in_this_order() {
+    assert_snapshot!(World::new_hub().rendered(), @"");
+}
+
+#[test]
+fn a_hub_at_rest_needs_nothing() {
+    assert_snapshot!(World::at_rest().rendered(), @"");
+    assert!(World::at_rest().plan().is_in_sync());
+}
+
+#[test]
+fn each_step_leads_to_the_next_and_the_last_to_an_empty_plan() {
+    let mut world = World::new_hub();
+    let mut puts = 0;
+    for _ in 0..10 {
+        let Some(first) = world.plan().steps.first().cloned() else { break };
+        puts += usize::from(matches!(first, Step::EditHub { .. }));
+        world.carry_out_first_step();
+    }
+    assert!(world.plan().is_in_sync(), "{}", world.rendered());
+    assert_eq!(puts, 2, "a cold hub costs two PUTs");
+}
+
+#[test]
+fn a_key_based_endpoint_is_changed_in_place() {
+    let mut world = World::at_rest();
+    *world.endpoint() =
+        json!({"name": "telemetry", "id": "x", "connectionString": "Endpoint=sb://ns1;SharedAccessKey=****"});
+    assert_snapshot!(world.rendered(), @"");
+}
+
+#[test]
+fn a_young_grant_is_waited_for_until_it_has_settled() {
+    let mut world = World::at_rest();
+    world.hub["properties"]["routing"]["endpoints"]["eventHubs"] = json!([]);
+    world.grants.clear();
+    world.grant(event_hub("telemetry-westus2"), PRINCIPAL, Duration::seconds(20));
+    assert_snapshot!(world.rendered(), @"");
+}
+
+#[test]
+fn a_route_that_was_changed_by_hand_is_put_back_alone() {
+    let mut world = World::at_rest();
+    let route = &mut world.hub["properties"]["routing"]["routes"][0];
+    route["condition"] = "temperature > 50".into();
+    route["isEnabled"] = false.into();
+    assert_snapshot!(world.rendered(), @"");
+}
+
+#[test]
+fn a_lost_grant_is_made_again_without_a_hub_write() {
+    let mut world = World::at_rest();
+    world.grants.clear();
+    assert_snapshot!(world.rendered(), @"");
+}
+
+#[test]
+fn a_grant_above_the_target_counts_and_one_with_a_condition_does_not() {
+    let mut world = World::at_rest();
+    world.grants.clear();
+    world.grant(id("/resourceGroups/rg-data"), PRINCIPAL, Duration::hours(1));
+    assert!(world.plan().is_in_sync());
+    world.grants[0].is_conditional = true;
+    assert!(!world.plan().is_in_sync());
+    world.grants[0].is_conditional = false;
+    world.grants[0].scope =
+        id("/resourceGroups/rg-data/providers/Microsoft.EventHub/namespaces/ns1/eventhubs/other");
+    assert!(!world.plan().is_in_sync(), "a neighbour's grant is not ours");
+}
+
+#[test]
+fn spelling_is_not_a_difference() {
+    let mut world = World::at_rest();
+    let endpoint = world.endpoint();
+    endpoint["name"] = "TELEMETRY".into();
+    endpoint["endpointUri"] = "sb://NS1.servicebus.windows.net:443/".into();
+    endpoint["entityPath"] = "Telemetry-WestUS2".into();
+    endpoint["resourceGroup"] = "RG-DATA".into();
+    endpoint["authenticationType"] = "IdentityBased".into();
+    endpoint["identity"] = json!({"userAssignedIdentity": null});
+    assert!(world.plan().is_in_sync(), "{}", world.rendered());
+}
+
+#[test]
+fn what_stands_in_the_way_is_told_all_at_once_and_nothing_is_planned() {
+    let mut world = World::new_hub();
+    world.targets.clear();
+    world.targets.insert(
+        event_hub("telemetry-westus2"),
+        hubward::model::observed::ObservedTarget::Missing(event_hub("telemetry-westus2")),
+    );
+    world.hub["properties"]["routing"]["endpoints"]["serviceBusQueues"] = json!([{"name": "Telemetry"}]);
+    world.hub["properties"]["routing"]["routes"] =
+        (0..100).map(|n| json!({"name": format!("r{n}")})).collect::<Vec<_>>().into();
+    assert_snapshot!(world.rendered(), @"");
+    assert!(world.plan().steps.is_empty());
+}
+
+#[test]
+fn the_free_tier_has_room_for_one_endpoint() {
+    let mut world = World::new_hub();
+    world.hub["sku"]["name"] = "F1".into();
+    assert!(world.plan().blocked.is_empty());
+    world.hub["properties"]["routing"]["endpoints"]["serviceBusQueues"] = json!([{"name": "q"}]);
+    assert_eq!(world.plan().blocked, [Blocked::TooMany { what: "endpoints", count: 2, limit: 1 }]);
+}
+
+#[test]
+fn an_identity_in_use_is_not_turned_off() {
+    let mut world = World::at_rest();
+    let end = world.profiles.find("    endpoints:").unwrap();
+    world.profiles.truncate(end);
+    world.profiles = world
+        .profiles
+        .replace("system: on", "system: off")
+        .replace("allowRemovals: false", "allowRemovals: true");
+    world.hub["properties"]["storageEndpoints"] =
+        json!({"$default": {"authenticationType": "identityBased"}});
+    assert_snapshot!(world.rendered(), @"");
+    world.endpoint()["authenticationType"] = "keyBased".into();
+    world.hub["properties"]["storageEndpoints"] = json!({});
+    assert_snapshot!(world.rendered(), @"");
+}
+
+#[test]
+fn a_user_assigned_identity_needs_one_put() {
+    let mut world = World::new_hub();
+    let identity =
+        id("/resourceGroups/rg-data/providers/Microsoft.ManagedIdentity/userAssignedIdentities/id-egress");
+    world.profiles = world
+        .profiles
+        .replace("system: on", &format!("user: [ {identity} ]"))
+        .replace("as: system", "as: id-egress");
+    world.user_identities.insert(identity, Some(PRINCIPAL.into()));
+    assert_snapshot!(world.rendered(), @"");
+    world.grant(event_hub("telemetry-westus2"), PRINCIPAL, Duration::hours(1));
+    assert_eq!(world.plan().steps.len(), 1, "with the grant in place, one PUT does it");
+}
+
+#[test]
+fn a_refused_hub_is_asked_again_ever_more_slowly_and_not_forever() {
+    let mut world = World::at_rest();
+    world.hub["properties"]["routing"]["endpoints"]["eventHubs"] = json!([]);
+    let plan = world.plan();
+    let Some(Step::EditHub { edit }) = plan.steps.last() else { panic!("{plan}") };
+    let mut moments = Vec::new();
+    for age in [61, 95, 250, 899, 900, 5000] {
+        world.grants.clear();
+        world.grant(event_hub("telemetry-westus2"), PRINCIPAL, Duration::seconds(age));
+        let again = ask_again(&edit.endpoints, &world.observed(), NOW);
+        moments.push(again.map(|due| (due - NOW).whole_seconds() + age));
+    }
+    assert_eq!(moments, [Some(90), Some(120), Some(300), Some(900), None, None]);
+}
