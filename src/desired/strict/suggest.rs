@@ -7,7 +7,7 @@ use std::borrow::Cow;
 const LONGEST_COMPARED: usize = 64;
 
 /// Longest value that is quoted in a mistake, in characters.
-const LONGEST_SHOWN: usize = 120;
+const LONGEST_SHOWN: usize = 300;
 
 /// The known word that was probably meant by `word`, if any is near enough.
 ///
