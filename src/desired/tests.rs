@@ -204,7 +204,7 @@ fn identities_are_named_by_id_or_by_name() {
         @r"
     profiles[0].endpoints[0].as: several identities in `identity.user` are named `id-a`; fix: write the full id
     profiles[0].endpoints[0].as: `id-b` is neither `system` nor in the profile's `identity.user`; fix: write `id-a`
-    profiles[0].endpoints[0].as: `/subscriptions/0b1f6471-1bf0-4dda-aec3-cb9272f09590/resourceGroups/rg-id/providers/Microsoft.ManagedIdentity/userAssigne…` is neither `system` nor in the profile's `identity.user`; fix: write `system`, or add the identity's id to `identity.user`
+    profiles[0].endpoints[0].as: `/subscriptions/0b1f6471-1bf0-4dda-aec3-cb9272f09590/resourceGroups/rg-id/providers/Microsoft.ManagedIdentity/userAssignedIdentities/other` is neither `system` nor in the profile's `identity.user`; fix: write `system`, or add the identity's id to `identity.user`
     profiles[0].endpoints[0].as: this sends with the system-assigned identity, and the profile's `identity.system` is `off`; fix: write `system: on` under the profile's `identity`
     profiles[0].identity.system: `false` is not one of `on`, `off`, `unmanaged`; fix: write `off`
     profiles[0].identity.system: `On` is not one of `on`, `off`, `unmanaged`; fix: write `on`
@@ -305,4 +305,20 @@ fn guardrails_are_checked_too() {
     line 1, version: this must be 1, not the text `1`; fix: write 1, without quotes
     ");
     insta::assert_snapshot!(DesiredState::parse("[]").unwrap_err(), @"line 1: this should be a mapping and is a list; fix: write `field: value` lines, indented below this one");
+}
+
+#[test]
+fn costly_globs_are_answered() {
+    let nested = "{a,".repeat(64) + &"}".repeat(64);
+    let value = "b".repeat(256);
+    let h = hub("rg", "h");
+    for glob in ["[!a]".repeat(64), nested, "*?".repeat(128), "[é-ü]".repeat(36), "{*,*}".repeat(51)] {
+        let state = state(&format!("{{ name: p, match: {{ tags: {{ t: \"{glob}\" }} }} }}"));
+        state.for_hub(&HubFacts::new(&h, "westus2", [("t", value.as_str())]));
+    }
+    let profile =
+        |n: usize| format!("{{ name: p{n}, match: {{ names: [{}], locations: [a] }} }}", "a, ".repeat(50));
+    let profiles = |count| (0..count).map(profile).collect::<Vec<_>>().join(", ");
+    state(&profiles(39));
+    insta::assert_snapshot!(told(&profiles(100)), @"profiles[39].match: the document has more than 2000 conditions up to here; fix: use globs that stand for several names");
 }

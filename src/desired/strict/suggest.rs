@@ -21,7 +21,7 @@ pub fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Opti
         text.chars().filter(|c| !"-_ ".contains(*c)).flat_map(char::to_lowercase).collect::<String>()
     };
     let given = plain(word);
-    let allowed = (given.chars().count().max(3) + 3) / 4;
+    let allowed = given.chars().count().max(3).div_ceil(4);
     known
         .into_iter()
         .filter(|candidate| *candidate != word)
