@@ -34,6 +34,9 @@ pub(super) const SOURCES: [&str; 7] = [
 /// A source that the service's model lists and that no route can have.
 const INVALID_SOURCE: &str = "Invalid";
 
+/// Most globs that one document may have. Each is compiled, and a fleet's conditions are few.
+const MAX_GLOBS: usize = 2000;
+
 const USER_ASSIGNED: &str = "microsoft.managedidentity/userassignedidentities";
 const USER_ASSIGNED_EXAMPLE: &str = "/subscriptions/<guid>/resourceGroups/<group>/providers/Microsoft.ManagedIdentity/userAssignedIdentities/<name>";
 
@@ -42,8 +45,9 @@ pub(super) fn check(document: &Place<'_>, mistakes: &mut Mistakes) {
     let scopes = guardrails(&document.field("guardrails"), mistakes);
     let profiles: Vec<Place<'_>> = document.field("profiles").items().collect();
     unique(profiles.iter().map(|profile| profile.field("name")), "profile", mistakes);
+    let mut globs = 0;
     for place in &profiles {
-        matching(&place.field("match"), mistakes);
+        matching(&place.field("match"), &mut globs, mistakes);
         profile(place, scopes.as_deref(), mistakes);
     }
 }
@@ -67,7 +71,18 @@ fn guardrails(place: &Place<'_>, mistakes: &mut Mistakes) -> Option<Vec<Resource
     (all && place.exists()).then_some(scopes)
 }
 
-fn matching(place: &Place<'_>, mistakes: &mut Mistakes) {
+fn matching(place: &Place<'_>, globs: &mut usize, mistakes: &mut Mistakes) {
+    let lists = ["locations", "resourceGroups", "names"];
+    let before = *globs;
+    *globs += place.field("tags").fields().count();
+    *globs += lists.iter().map(|list| place.field(list).items().count()).sum::<usize>();
+    if *globs > MAX_GLOBS {
+        if before <= MAX_GLOBS {
+            let message = format!("the document has more than {MAX_GLOBS} conditions up to here");
+            mistakes.push(place.mistake(message, "use globs that stand for several names"));
+        }
+        return;
+    }
     let mut seen: BTreeMap<String, &str> = BTreeMap::new();
     for (name, value) in place.field("tags").fields() {
         if let Some(first) = seen.insert(name.to_lowercase(), name) {
@@ -79,7 +94,7 @@ fn matching(place: &Place<'_>, mistakes: &mut Mistakes) {
             mistakes.push(at(&value, fault));
         }
     }
-    for list in ["locations", "resourceGroups", "names"] {
+    for list in lists {
         for item in place.field(list).items() {
             let Some(text) = item.text() else { continue };
             if let Some(c) = text.chars().find(|c| !c.is_ascii()) {

@@ -193,16 +193,15 @@ impl<'a> Place<'a> {
         Mistake { at: self.at, path: self.path.clone(), message: message.into(), fix: fix.into() }
     }
 
-    /// How a value that is not a text would be written as one: `"true"`.
-    pub(super) fn quoted(&self) -> Option<String> {
+    /// How a value that is neither text, list nor mapping is spelled: `True`, `0x1F`.
+    pub(super) fn spelling(&self) -> Option<String> {
         let node = self.node?;
-        let source = match (&node.source, &node.kind) {
-            (Some(source), _) => source.clone(),
-            (None, Kind::Bool(flag)) => flag.to_string(),
-            (None, Kind::Number(number)) => number.to_string(),
-            (None, _) => return None,
-        };
-        (!source.is_empty()).then(|| format!("\"{}\"", shown(&source)))
+        match (&node.source, &node.kind) {
+            (Some(source), Kind::Bool(_) | Kind::Number(_)) => Some(shown(source).into_owned()),
+            (None, Kind::Bool(flag)) => Some(flag.to_string()),
+            (None, Kind::Number(number)) => Some(number.to_string()),
+            _ => None,
+        }
     }
 
     fn entry(&self, name: &str) -> Option<&'a Entry> {

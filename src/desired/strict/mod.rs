@@ -30,6 +30,9 @@ mod schema;
 mod suggest;
 mod yaml;
 
+#[cfg(test)]
+mod tests;
+
 pub use document::{Document, Place};
 pub use mistake::{Mistake, Mistakes, Position};
 pub use schema::{NOT_FIELDS, PATTERN_MESSAGE, Schema};

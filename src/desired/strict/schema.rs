@@ -115,10 +115,16 @@ impl Schema {
                 let (message, fix) = not_an_option(instance, options);
                 one(message, fix)
             }
-            ValidationErrorKind::Constant { expected_value } => one(
-                format!("this must be {expected_value}, not {}", brief(instance)),
-                format!("write {expected_value}"),
-            ),
+            ValidationErrorKind::Constant { expected_value } => {
+                let (what, how) = match (instance.as_ref(), expected_value.as_ref()) {
+                    (Value::String(_), Value::Number(_)) => ("the text ", ", without quotes"),
+                    _ => ("", ""),
+                };
+                one(
+                    format!("this must be {expected_value}, not {what}{}", brief(instance)),
+                    format!("write {expected_value}{how}"),
+                )
+            }
             ValidationErrorKind::Pattern { pattern } => {
                 let words = rule.get(PATTERN_MESSAGE).and_then(Value::as_str);
                 let words = words.map_or_else(|| format!("a text that matches {pattern}"), str::to_owned);
@@ -246,11 +252,13 @@ fn wrong_type(place: &Place<'_>, instance: &Value, expected: &TypeKind) -> (Stri
             "write a value, or leave the field out".to_owned(),
         );
     }
-    let fix = match place.quoted() {
-        Some(quoted) if is(JsonType::String) => format!("quote it: {quoted}"),
+    let spelling = place.spelling();
+    let fix = match &spelling {
+        Some(spelling) if is(JsonType::String) => format!("quote it: \"{spelling}\""),
         _ => format!("write {example}"),
     };
-    (format!("this should be {what} and is {}", brief(instance)), fix)
+    let given = spelling.map_or_else(|| brief(instance), |spelling| format!("`{spelling}`"));
+    (format!("this should be {what} and is {given}"), fix)
 }
 
 fn not_an_option(instance: &Value, options: &Value) -> (String, String) {

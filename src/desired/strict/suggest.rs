@@ -7,7 +7,7 @@ use std::borrow::Cow;
 const LONGEST_COMPARED: usize = 64;
 
 /// Longest value that is quoted in a mistake, in characters.
-const LONGEST_SHOWN: usize = 120;
+const LONGEST_SHOWN: usize = 300;
 
 /// The known word that was probably meant by `word`, if any is near enough.
 ///
@@ -21,7 +21,7 @@ pub fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Opti
         text.chars().filter(|c| !"-_ ".contains(*c)).flat_map(char::to_lowercase).collect::<String>()
     };
     let given = plain(word);
-    let allowed = (given.chars().count().max(3) + 3) / 4;
+    let allowed = given.chars().count().max(3).div_ceil(4);
     known
         .into_iter()
         .filter(|candidate| *candidate != word)

@@ -170,10 +170,7 @@ impl Reader {
             return Ok(());
         };
         if is_key {
-            // Any name will do: the mistake is known, and the value that follows has to go somewhere.
-            if let Some(Frame { open: Open::Map { key, .. }, .. }) = self.stack.last_mut() {
-                *key = Some((String::new(), at));
-            }
+            self.skip_key(at);
             return Ok(());
         }
         let kind = match open {
@@ -190,7 +187,7 @@ impl Reader {
         self.count(at)?;
         if self.expects_key() {
             self.report(at, "an alias stands where a field's name belongs", "write the name out");
-            self.take_key(String::new(), at);
+            self.skip_key(at);
             return Ok(());
         }
         let Some(Anchored { node, weight, depth }) = self.anchors.get(&id) else {
@@ -242,7 +239,8 @@ impl Reader {
             Open::Map { entries, seen, key } => {
                 let Some((name, at)) = key.take() else { return };
                 *weight += name.len();
-                if seen.contains_key(&name) {
+                // Told already: a name that is bad or taken.
+                if name.is_empty() || seen.contains_key(&name) {
                     return;
                 }
                 seen.insert(name.clone(), at);
@@ -255,7 +253,17 @@ impl Reader {
         matches!(self.stack.last(), Some(Frame { open: Open::Map { key: None, .. }, .. }))
     }
 
+    /// Puts an empty name in the place of a bad one, so that the value that follows has somewhere to go.
+    fn skip_key(&mut self, at: Position) {
+        if let Some(Frame { open: Open::Map { key, .. }, .. }) = self.stack.last_mut() {
+            *key = Some((String::new(), at));
+        }
+    }
+
     fn take_key(&mut self, name: String, at: Position) {
+        if name.is_empty() {
+            self.report(at, "a field has no name", "write its name before the `:`");
+        }
         let mut first = None;
         if let Some(Frame { open: Open::Map { seen, key, .. }, .. }) = self.stack.last_mut() {
             first = seen.get(&name).copied();
@@ -384,11 +392,13 @@ fn syntax_mistakes(text: &str, error: &ScanError) -> Vec<Mistake> {
         "define the anchor (`&name`) above its alias (`*name`)"
     } else if info.contains("mapping values are not allowed") || info.contains("simple key expect") {
         "indent this line like its neighbours, and quote a value that holds `: `"
+    } else if info.contains("invalid indentation") {
+        "indent this line more than the field it belongs to; a closing bracket too"
     } else if info.contains("flow") || info.contains("bracket") || info.contains("expected ',' or") {
         "close every `[` and `{`, and put commas between the items"
     } else if info.contains("quoted") {
         "close the quote, and double any quote of the same kind inside"
-    } else if info.contains("cannot start any token") {
+    } else if info.contains("unexpected character") {
         "quote a value that begins with `@`, `%` or a backtick"
     } else {
         "check indentation, quotes and brackets here and on the line before"
