@@ -9,12 +9,24 @@ use crate::support::world::{NOW, PRINCIPAL, World, event_hub, id};
 
 #[test]
 fn a_new_hub_gets_identity_grant_endpoint_and_route_in_this_order() {
-    assert_snapshot!(World::new_hub().rendered(), @"");
+    assert_snapshot!(World::new_hub().rendered(), @"
+    hub1 (profile standard)
+      1. update the hub:
+           + system-assigned identity
+      2. grant Azure Event Hubs Data Sender on telemetry-westus2 to the system-assigned identity (its principal is known after the step before)
+      3. wait until the grants have spread
+      4. update the hub:
+           + endpoint telemetry -> event hub ns1/telemetry-westus2 as system-assigned identity
+           + route all: DeviceMessages where true -> telemetry
+    ");
 }
 
 #[test]
 fn a_hub_at_rest_needs_nothing() {
-    assert_snapshot!(World::at_rest().rendered(), @"");
+    assert_snapshot!(World::at_rest().rendered(), @"
+    hub1 (profile standard)
+      in sync
+    ");
     assert!(World::at_rest().plan().is_in_sync());
 }
 
@@ -36,7 +48,11 @@ fn a_key_based_endpoint_is_changed_in_place() {
     let mut world = World::at_rest();
     *world.endpoint() =
         json!({"name": "telemetry", "id": "x", "connectionString": "Endpoint=sb://ns1;SharedAccessKey=****"});
-    assert_snapshot!(world.rendered(), @"");
+    assert_snapshot!(world.rendered(), @"
+    hub1 (profile standard)
+      1. update the hub:
+           ~ endpoint telemetry: key -> system-assigned identity
+    ");
 }
 
 #[test]
@@ -45,7 +61,12 @@ fn a_young_grant_is_waited_for_until_it_has_settled() {
     world.hub["properties"]["routing"]["endpoints"]["eventHubs"] = json!([]);
     world.grants.clear();
     world.grant(event_hub("telemetry-westus2"), PRINCIPAL, Duration::seconds(20));
-    assert_snapshot!(world.rendered(), @"");
+    assert_snapshot!(world.rendered(), @"
+    hub1 (profile standard)
+      1. wait until the grants have spread (ask the hub at 12:00:40 UTC)
+      2. update the hub:
+           + endpoint telemetry -> event hub ns1/telemetry-westus2 as system-assigned identity
+    ");
 }
 
 #[test]
@@ -54,14 +75,21 @@ fn a_route_that_was_changed_by_hand_is_put_back_alone() {
     let route = &mut world.hub["properties"]["routing"]["routes"][0];
     route["condition"] = "temperature > 50".into();
     route["isEnabled"] = false.into();
-    assert_snapshot!(world.rendered(), @"");
+    assert_snapshot!(world.rendered(), @r#"
+    hub1 (profile standard)
+      1. update the hub:
+           ~ route all: condition "temperature > 50" -> "true", off -> on
+    "#);
 }
 
 #[test]
 fn a_lost_grant_is_made_again_without_a_hub_write() {
     let mut world = World::at_rest();
     world.grants.clear();
-    assert_snapshot!(world.rendered(), @"");
+    assert_snapshot!(world.rendered(), @"
+    hub1 (profile standard)
+      1. grant Azure Event Hubs Data Sender on telemetry-westus2 to the system-assigned identity
+    ");
 }
 
 #[test]
@@ -102,7 +130,12 @@ fn what_stands_in_the_way_is_told_all_at_once_and_nothing_is_planned() {
     world.hub["properties"]["routing"]["endpoints"]["serviceBusQueues"] = json!([{"name": "Telemetry"}]);
     world.hub["properties"]["routing"]["routes"] =
         (0..100).map(|n| json!({"name": format!("r{n}")})).collect::<Vec<_>>().into();
-    assert_snapshot!(world.rendered(), @"");
+    assert_snapshot!(world.rendered(), @"
+    hub1 (profile standard)
+      blocked: endpoint telemetry: /subscriptions/0b1f6471-1bf0-4dda-aec3-cb9272f09590/resourceGroups/rg-data/providers/Microsoft.EventHub/namespaces/ns1/eventhubs/telemetry-westus2 does not exist; create it or correct the profile
+      blocked: endpoint telemetry: the name belongs to a Service Bus queue endpoint of this hub; choose another
+      blocked: the hub would have 101 routes; its tier allows 100
+    ");
     assert!(world.plan().steps.is_empty());
 }
 
@@ -126,10 +159,17 @@ fn an_identity_in_use_is_not_turned_off() {
         .replace("allowRemovals: false", "allowRemovals: true");
     world.hub["properties"]["storageEndpoints"] =
         json!({"$default": {"authenticationType": "identityBased"}});
-    assert_snapshot!(world.rendered(), @"");
+    assert_snapshot!(world.rendered(), @"
+    hub1 (profile standard)
+      blocked: the system-assigned identity cannot be turned off: used by endpoint telemetry, file upload
+    ");
     world.endpoint()["authenticationType"] = "keyBased".into();
     world.hub["properties"]["storageEndpoints"] = json!({});
-    assert_snapshot!(world.rendered(), @"");
+    assert_snapshot!(world.rendered(), @"
+    hub1 (profile standard)
+      1. update the hub:
+           - system-assigned identity
+    ");
 }
 
 #[test]
@@ -142,7 +182,15 @@ fn a_user_assigned_identity_needs_one_put() {
         .replace("system: on", &format!("user: [ {identity} ]"))
         .replace("as: system", "as: id-egress");
     world.user_identities.insert(identity, Some(PRINCIPAL.into()));
-    assert_snapshot!(world.rendered(), @"");
+    assert_snapshot!(world.rendered(), @"
+    hub1 (profile standard)
+      1. grant Azure Event Hubs Data Sender on telemetry-westus2 to the user-assigned identity id-egress
+      2. wait until the grants have spread
+      3. update the hub:
+           + user-assigned identity id-egress
+           + endpoint telemetry -> event hub ns1/telemetry-westus2 as user-assigned identity id-egress
+           + route all: DeviceMessages where true -> telemetry
+    ");
     world.grant(event_hub("telemetry-westus2"), PRINCIPAL, Duration::hours(1));
     assert_eq!(world.plan().steps.len(), 1, "with the grant in place, one PUT does it");
 }
