@@ -170,6 +170,11 @@ pub fn exports_traces(environment: &impl Environment) -> bool {
         .any(|name| environment.get(name).is_some())
 }
 
+/// The cargo that runs this program, if one does.
+pub fn cargo(environment: &impl Environment) -> Option<String> {
+    environment.get("CARGO")
+}
+
 fn check_log_filter<E: Environment>(reader: &mut Reader<'_, E>) {
     let filter = log_filter(reader.environment);
     if let Err(error) = tracing_subscriber::EnvFilter::try_new(&filter) {

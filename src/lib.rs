@@ -3,12 +3,14 @@
 pub mod apply;
 pub mod arm;
 pub mod bus;
+pub mod cli;
 pub mod config;
 pub mod connect;
 pub mod desired;
 pub mod local;
 pub mod model;
 pub mod observe;
+pub mod package;
 pub mod plan;
 pub mod profiles;
 pub mod reconcile;

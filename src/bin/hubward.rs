@@ -1,1 +1,8 @@
-fn main() {}
+//! The operators' command line and local cloud.
+
+use std::process::ExitCode;
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    hubward::cli::main().await
+}

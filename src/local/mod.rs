@@ -4,3 +4,4 @@
 //! does not share code with [`crate::arm`], so that the two check each other.
 
 pub mod clock;
+pub mod in_process;

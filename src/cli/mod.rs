@@ -1,0 +1,117 @@
+//! The operators' command line.
+//!
+//! Results go to stdout, everything else to stderr. Exit codes: 0 fine, 1 something went wrong,
+//! 2 wrong usage or settings, 3 the plan is blocked or refused.
+
+mod package;
+mod plan;
+
+use std::{path::PathBuf, process::ExitCode};
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::desired;
+
+/// Identity-based egress, with no keys, for fleets of Azure IoT Hubs.
+#[derive(Debug, Parser)]
+#[command(name = "hubward", version, about, max_term_width = 100)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Show what would change, and change nothing.
+    Plan(plan::PlanArgs),
+    /// Stage what is deployed: host.json, the functions, the handler; and zip it.
+    Package(package::PackageArgs),
+    /// Print the JSON Schema of a document, for editors.
+    Schema(SchemaArgs),
+}
+
+#[derive(Debug, Args)]
+struct SchemaArgs {
+    /// Which document.
+    document: SchemaOf,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum SchemaOf {
+    /// profiles.yaml
+    Profiles,
+}
+
+/// What a command came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ending {
+    /// All is well.
+    Fine,
+    /// The plan is blocked or refused.
+    Refused,
+}
+
+impl Ending {
+    fn code(self) -> ExitCode {
+        match self {
+            Ending::Fine => ExitCode::SUCCESS,
+            Ending::Refused => ExitCode::from(3),
+        }
+    }
+}
+
+/// Settings or arguments that cannot work.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct Usage(pub String);
+
+/// Parses the arguments, runs the command, and says how the process should end.
+pub async fn main() -> ExitCode {
+    match run(Cli::parse()).await {
+        Ok(ending) => ending.code(),
+        Err(error) => {
+            complain(&error);
+            if error.is::<Usage>() { ExitCode::from(2) } else { ExitCode::FAILURE }
+        }
+    }
+}
+
+async fn run(cli: Cli) -> anyhow::Result<Ending> {
+    match cli.command {
+        Command::Plan(args) => plan::run(args).await,
+        Command::Package(args) => package::run(args).await,
+        Command::Schema(SchemaArgs { document: SchemaOf::Profiles }) => {
+            print(&format!("{}\n", serde_json::to_string_pretty(&desired::json_schema())?));
+            Ok(Ending::Fine)
+        }
+    }
+}
+
+/// Writes a result to stdout. A reader that went away (`| head`) is not an error.
+fn print(text: &str) {
+    use std::io::Write;
+    let mut out = std::io::stdout().lock();
+    let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+}
+
+/// Writes a remark to stderr.
+fn remark(text: &str) {
+    use std::io::Write;
+    let _ = writeln!(std::io::stderr().lock(), "{text}");
+}
+
+/// Writes an error and its causes to stderr.
+fn complain(error: &anyhow::Error) {
+    remark(&format!("error: {error}"));
+    for cause in error.chain().skip(1) {
+        remark(&format!("  because: {cause}"));
+    }
+}
+
+/// The handler to run or to ship: the one given, or one built from this checkout.
+#[derive(Debug, Clone, Args)]
+struct HandlerArgs {
+    /// The handler's binary, instead of building it from this checkout.
+    #[arg(long, value_name = "FILE")]
+    handler: Option<PathBuf>,
+}
