@@ -1,0 +1,233 @@
+//! A simulated Azure: as much of Resource Manager, role-based access control, managed identity and
+//! Event Grid as identity-based egress of IoT hubs needs.
+//!
+//! It is ordinary HTTP, written from Azure's published interfaces and from recorded traffic alone, and
+//! takes Azure's time for everything, on a clock that may run faster. Faults come when they are asked
+//! for by name. `README.md` beside this file lists what there is, what there is not, and where it
+//! knowingly differs from Azure.
+//!
+//! ```no_run
+//! use hubward::local::{azure::{Azure, Settings, World}, clock::SimClock};
+//!
+//! # async fn example() -> std::io::Result<()> {
+//! let clock = SimClock::start(time::OffsetDateTime::now_utc(), 60.0);
+//! let azure = Azure::new(Settings::default(), World::sample(), clock);
+//! let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
+//! axum::serve(listener, azure.arm_router().merge(azure.identity_router())).await
+//! # }
+//! ```
+
+mod answer;
+mod call;
+mod events;
+mod faults;
+mod hub;
+mod identity;
+mod random;
+mod resources;
+mod roles;
+mod router;
+mod settings;
+mod sim;
+mod state;
+mod throttle;
+mod world;
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use axum::Router;
+use serde_json::Value;
+use time::OffsetDateTime;
+
+pub use call::Scheme;
+pub use events::{EventSink, HttpEventSink};
+pub use faults::{Fault, FaultKind, Matching};
+pub use settings::{EndpointValidation, EventSettings, FailureShape, RefusalCodes, Settings, Throttling};
+pub use world::{
+    Assignment, CallerIdentity, EventHubNamespace, ResourceGroup, ServiceBusNamespace, StorageAccount,
+    Subscription, UserIdentity, World, WorldError,
+};
+
+use super::clock::SimClock;
+use crate::model::{IotHubId, ResourceId};
+use state::State;
+
+/// The simulated Azure. Clones share everything.
+#[derive(Clone)]
+pub struct Azure {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    settings: Settings,
+    clock: SimClock,
+    state: Mutex<State>,
+    sink: Mutex<Option<Arc<dyn EventSink>>>,
+}
+
+impl Azure {
+    /// An Azure that holds `world`.
+    pub fn new(settings: Settings, world: World, clock: SimClock) -> Self {
+        let state = build(&settings, &world, clock.now());
+        let inner = Inner { settings, clock, state: Mutex::new(state), sink: Mutex::new(None) };
+        Self { inner: Arc::new(inner) }
+    }
+
+    /// Resource Manager, and the simulator's own `/_sim/…`.
+    pub fn arm_router(&self) -> Router {
+        router::router(self.clone())
+    }
+
+    /// The token endpoints of managed identities.
+    pub fn identity_router(&self) -> Router {
+        identity::router(self.clone())
+    }
+
+    /// Where events go from now on. Until there is a sink, they are only recorded.
+    pub fn set_event_sink(&self, sink: Arc<dyn EventSink>) {
+        *self.inner.sink.lock().unwrap_or_else(PoisonError::into_inner) = Some(sink);
+    }
+
+    /// What `GET /_sim/state` shows. Holds no secret.
+    pub fn state(&self) -> Value {
+        self.lock().view(self.inner.clock.now(), self.inner.clock.speed())
+    }
+
+    /// Every event so far, with what became of it: what `GET /_sim/events` shows.
+    pub fn events(&self) -> Value {
+        self.lock().events.view()
+    }
+
+    /// Every key and token that it holds or ever handed out, for tests that look for leaks.
+    pub fn secrets(&self) -> Vec<String> {
+        let state = self.lock();
+        let mut all: Vec<String> = state.hubs.values().flat_map(hub::Hub::secrets).collect();
+        all.extend(state.old_secrets.iter().cloned());
+        all.extend(state.tokens.keys().cloned());
+        all.push(self.inner.settings.identity_header.clone());
+        all.retain(|secret| !secret.is_empty());
+        all.sort();
+        all.dedup();
+        all
+    }
+
+    /// Lets something go wrong.
+    pub fn inject(&self, fault: Fault) {
+        self.lock().faults.add(fault);
+    }
+
+    /// A token for Resource Manager in the name of the world's first caller, as its token endpoint
+    /// would give it. `None` in a world without callers.
+    pub fn token(&self) -> Option<String> {
+        let mut state = self.lock();
+        let caller = state.callers.first().cloned()?;
+        Some(state.token(&caller, "https://management.azure.com", &self.inner.settings).0)
+    }
+
+    /// The state, with every operation ended whose time has come.
+    fn lock(&self) -> MutexGuard<'_, State> {
+        let mut state = self.inner.state.lock().unwrap_or_else(PoisonError::into_inner);
+        state.settle(self.inner.clock.now(), &self.inner.settings);
+        state
+    }
+
+    /// Sees to it that an operation ends (and its event goes out) although nobody asks.
+    fn wake_at(&self, when: OffsetDateTime) {
+        let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
+        let (weak, clock) = (Arc::downgrade(&self.inner), self.inner.clock.clone());
+        runtime.spawn(async move {
+            clock.sleep_until(when).await;
+            let Some(inner) = weak.upgrade() else { return };
+            let azure = Azure { inner };
+            drop(azure.lock());
+            azure.deliver_waiting();
+        });
+    }
+
+    /// The settings with what goes into headers in the caller's seconds.
+    fn scaled(&self) -> Settings {
+        let mut settings = self.inner.settings.clone();
+        settings.retry_after_seconds = settings.retry_after_seconds.map(|wait| self.callers_seconds(wait));
+        settings
+    }
+
+    /// Azure's seconds in the caller's, whole and at least 1: a client waits on its own clock.
+    fn callers_seconds(&self, seconds: f64) -> f64 {
+        (seconds / self.inner.clock.speed()).ceil().max(1.0)
+    }
+}
+
+fn build(settings: &Settings, world: &World, now: OffsetDateTime) -> State {
+    let mut state = State::new(settings, &world.tenant);
+    for sub in &world.subscriptions {
+        state.subscriptions.insert(sub.id.to_ascii_lowercase(), sub.name.clone());
+        for group in &sub.resource_groups {
+            state.add_group(&sub.id, &group.name, &group.location);
+        }
+    }
+    // A file is checked when it is read; in a world that was made in code, what is no id is left out.
+    let with_home = |state: &mut State, id: &str, location: &str| {
+        let id = ResourceId::parse(id).ok()?;
+        state.subscriptions.entry(id.subscription().to_owned()).or_default();
+        if let Some(group) = id.resource_group() {
+            state.add_group(id.subscription(), group, location);
+        }
+        Some(id)
+    };
+    for identity in &world.user_assigned_identities {
+        let Some(id) = with_home(&mut state, &identity.id, &identity.location) else { continue };
+        let ids = (identity.principal_id.clone(), identity.client_id.clone());
+        let made = state.add_identity(&id, &identity.location, serde_json::json!({}), ids).principal.clone();
+        state.add_old_principal(&made, now);
+    }
+    let mut targets: Vec<(String, &str)> = Vec::new();
+    for namespace in &world.event_hub_namespaces {
+        targets.push((namespace.id.clone(), &namespace.location));
+        let below =
+            |name: &String| (format!("{}/eventhubs/{name}", namespace.id), namespace.location.as_str());
+        targets.extend(namespace.event_hubs.iter().map(below));
+    }
+    for namespace in &world.service_bus_namespaces {
+        targets.push((namespace.id.clone(), &namespace.location));
+        for (word, names) in [("queues", &namespace.queues), ("topics", &namespace.topics)] {
+            let below =
+                |name: &String| (format!("{}/{word}/{name}", namespace.id), namespace.location.as_str());
+            targets.extend(names.iter().map(below));
+        }
+    }
+    for account in &world.storage_accounts {
+        targets.push((account.id.clone(), &account.location));
+        let below = |name: &String| {
+            (format!("{}/blobServices/default/containers/{name}", account.id), account.location.as_str())
+        };
+        targets.extend(account.containers.iter().map(below));
+    }
+    let old = now - time::Duration::days(30);
+    for (id, location) in targets {
+        if let Some(id) = with_home(&mut state, &id, location) {
+            state.add_target(&id, location, old);
+        }
+    }
+    for caller in &world.callers {
+        state.add_old_principal(&caller.object_id, now);
+        state.callers.push(call::Caller {
+            name: caller.name.clone(),
+            client: caller.client_id.clone(),
+            object: caller.object_id.clone(),
+        });
+    }
+    for document in &world.iot_hubs {
+        let text = document["id"].as_str().unwrap_or_default();
+        let location = document["location"].as_str().unwrap_or("westus2");
+        if let Some(id) = with_home(&mut state, text, location).and_then(|id| IotHubId::try_from(id).ok()) {
+            state.add_hub(id, document, now);
+        }
+    }
+    for grant in &world.role_assignments {
+        let Some(role) = roles::definition(&grant.role) else { continue };
+        let name = grant.name.clone().unwrap_or_else(|| state.random.guid());
+        let grant = roles::Assignment::of_old(&grant.scope, name, role, &grant.principal_id, old);
+        state.assignments.insert(grant.id().to_ascii_lowercase(), grant);
+    }
+    state
+}

@@ -1,0 +1,446 @@
+//! Role definitions and role assignments, and how long a grant takes to be effective.
+//!
+//! <https://learn.microsoft.com/rest/api/authorization/role-assignments>,
+//! <https://learn.microsoft.com/azure/role-based-access-control/troubleshooting>
+
+use serde_json::{Value, json};
+use time::OffsetDateTime;
+
+use super::{
+    Azure,
+    answer::{Answer, Reply, iso},
+    call::Call,
+    events::Happening,
+    faults::FaultKind,
+    resources::page,
+    settings::seconds,
+    state::{State, is_within},
+};
+
+/// A built-in role: name, GUID, and what it allows as far as anybody here asks.
+pub(super) struct Role {
+    pub(super) name: &'static str,
+    pub(super) guid: &'static str,
+    actions: &'static [&'static str],
+    data_actions: &'static [&'static str],
+}
+
+/// The roles that are known. <https://learn.microsoft.com/azure/role-based-access-control/built-in-roles>
+const ROLES: [Role; 9] = [
+    Role {
+        name: "Azure Event Hubs Data Sender",
+        guid: EVENT_HUBS_DATA_SENDER,
+        actions: &["Microsoft.EventHub/*/eventhubs/read"],
+        data_actions: &["Microsoft.EventHub/*/send/action"],
+    },
+    Role {
+        name: "Azure Service Bus Data Sender",
+        guid: SERVICE_BUS_DATA_SENDER,
+        actions: &["Microsoft.ServiceBus/*/queues/read", "Microsoft.ServiceBus/*/topics/read"],
+        data_actions: &["Microsoft.ServiceBus/*/send/action"],
+    },
+    Role {
+        name: "Storage Blob Data Contributor",
+        guid: BLOB_DATA_CONTRIBUTOR,
+        actions: &[
+            "Microsoft.Storage/storageAccounts/blobServices/containers/delete",
+            "Microsoft.Storage/storageAccounts/blobServices/containers/read",
+            "Microsoft.Storage/storageAccounts/blobServices/containers/write",
+            "Microsoft.Storage/storageAccounts/blobServices/generateUserDelegationKey/action",
+        ],
+        data_actions: &[
+            "Microsoft.Storage/storageAccounts/blobServices/containers/blobs/delete",
+            "Microsoft.Storage/storageAccounts/blobServices/containers/blobs/read",
+            "Microsoft.Storage/storageAccounts/blobServices/containers/blobs/write",
+            "Microsoft.Storage/storageAccounts/blobServices/containers/blobs/move/action",
+            "Microsoft.Storage/storageAccounts/blobServices/containers/blobs/add/action",
+        ],
+    },
+    Role {
+        name: "IoT Hub Data Contributor",
+        guid: "4fc6c259-987e-4a07-842e-c321cc9d413f",
+        actions: &[],
+        data_actions: &["Microsoft.Devices/IotHubs/*"],
+    },
+    Role {
+        name: "Contributor",
+        guid: "b24988ac-6180-42a0-ab88-20f7382dd24c",
+        actions: &["*"],
+        data_actions: &[],
+    },
+    Role { name: "Owner", guid: "8e3af657-a8ff-443c-a75c-2fe8c4bcb635", actions: &["*"], data_actions: &[] },
+    Role {
+        name: "Reader",
+        guid: "acdd72a7-3385-48ef-bd42-f606fba81ae7",
+        actions: &["*/read"],
+        data_actions: &[],
+    },
+    Role {
+        name: "Role Based Access Control Administrator",
+        guid: "f58310d9-a9f6-439a-9e8d-f62e7b41a168",
+        actions: &[
+            "Microsoft.Authorization/roleAssignments/write",
+            "Microsoft.Authorization/roleAssignments/delete",
+            "*/read",
+        ],
+        data_actions: &[],
+    },
+    Role {
+        name: "Managed Identity Operator",
+        guid: "f1a07417-d97a-45cb-824c-7a7467783830",
+        actions: &[
+            "Microsoft.ManagedIdentity/userAssignedIdentities/*/read",
+            "Microsoft.ManagedIdentity/userAssignedIdentities/*/assign/action",
+        ],
+        data_actions: &[],
+    },
+];
+
+/// What a hub's identity needs on an event hub.
+pub(super) const EVENT_HUBS_DATA_SENDER: &str = "2b629674-e913-4c01-ae53-ef4638d8f975";
+/// What a hub's identity needs on a queue or topic.
+pub(super) const SERVICE_BUS_DATA_SENDER: &str = "69a216fc-b8fb-44d8-bc22-1f3c2cd27a39";
+/// What a hub's identity needs on a container.
+pub(super) const BLOB_DATA_CONTRIBUTOR: &str = "ba92f5b4-2d11-453d-a403-e96b0029c9fe";
+
+/// The role with this name or GUID.
+pub(super) fn definition(name: &str) -> Option<&'static Role> {
+    ROLES.iter().find(|role| role.name.eq_ignore_ascii_case(name) || role.guid.eq_ignore_ascii_case(name))
+}
+
+impl Role {
+    fn view(&self, subscription: &str) -> Value {
+        let prefix =
+            if subscription.is_empty() { String::new() } else { format!("/subscriptions/{subscription}") };
+        json!({
+            "properties": {
+                "roleName": self.name,
+                "type": "BuiltInRole",
+                "description": self.name,
+                "assignableScopes": ["/"],
+                "permissions": [{
+                    "actions": self.actions, "notActions": [],
+                    "dataActions": self.data_actions, "notDataActions": [],
+                }],
+                "createdOn": "2019-05-10T06:26:12.4567384Z",
+                "updatedOn": "2021-11-11T20:13:54.9397456Z",
+                "createdBy": null,
+                "updatedBy": null,
+            },
+            "id": format!("{prefix}/providers/Microsoft.Authorization/roleDefinitions/{}", self.guid),
+            "type": "Microsoft.Authorization/roleDefinitions",
+            "name": self.guid,
+        })
+    }
+}
+
+/// A role assignment.
+#[derive(Debug, Clone)]
+pub(super) struct Assignment {
+    pub(super) scope: String,
+    pub(super) name: String,
+    /// The role's GUID, lower-cased.
+    pub(super) role: String,
+    role_definition: String,
+    pub(super) principal: String,
+    kind: String,
+    condition: Value,
+    condition_version: Value,
+    description: Value,
+    created: OffsetDateTime,
+    updated: OffsetDateTime,
+    created_by: String,
+    updated_by: String,
+    /// From when on the grant has an effect.
+    pub(super) effective: OffsetDateTime,
+}
+
+impl Assignment {
+    /// A grant of old.
+    pub(super) fn of_old(
+        scope: &str,
+        name: String,
+        role: &Role,
+        principal: &str,
+        when: OffsetDateTime,
+    ) -> Self {
+        let subscription = scope.split('/').nth(2).unwrap_or_default();
+        Self {
+            scope: scope.to_owned(),
+            name,
+            role: role.guid.to_owned(),
+            role_definition: format!(
+                "/subscriptions/{subscription}/providers/Microsoft.Authorization/roleDefinitions/{}",
+                role.guid
+            ),
+            principal: principal.to_owned(),
+            kind: "ServicePrincipal".to_owned(),
+            condition: Value::Null,
+            condition_version: Value::Null,
+            description: Value::Null,
+            created: when,
+            updated: when,
+            created_by: String::new(),
+            updated_by: String::new(),
+            effective: when,
+        }
+    }
+
+    pub(super) fn id(&self) -> String {
+        format!("{}/providers/Microsoft.Authorization/roleAssignments/{}", self.scope, self.name)
+    }
+
+    /// As a GET shows it; the answer to a PUT leaves `createdBy` null.
+    pub(super) fn view(&self, put: bool) -> Value {
+        json!({
+            "properties": {
+                "roleDefinitionId": self.role_definition,
+                "principalId": self.principal,
+                "principalType": self.kind,
+                "scope": self.scope,
+                "condition": self.condition,
+                "conditionVersion": self.condition_version,
+                "createdOn": iso(self.created),
+                "updatedOn": iso(self.updated),
+                "createdBy": if put { Value::Null } else { json!(self.created_by) },
+                "updatedBy": self.updated_by,
+                "delegatedManagedIdentityResourceId": null,
+                "description": self.description,
+            },
+            "id": self.id(),
+            "type": "Microsoft.Authorization/roleAssignments",
+            "name": self.name,
+        })
+    }
+}
+
+fn missing(name: &str) -> Reply {
+    Reply::arm(404, "RoleAssignmentNotFound", format!("The role assignment '{name}' is not found."))
+}
+
+impl Azure {
+    /// Calls below `{scope}/providers/Microsoft.Authorization/`.
+    pub(super) fn authorization(&self, call: &Call, scope: &str, rest: &[&str]) -> Answer {
+        let mut state = self.lock();
+        state.check_scope(scope)?;
+        let kind = rest.first().map(|word| word.to_ascii_lowercase()).unwrap_or_default();
+        match (call.method.as_str(), kind.as_str(), &rest[1.min(rest.len())..]) {
+            ("GET", "roledefinitions", []) => Ok(list_definitions(call, scope)),
+            ("GET", "roledefinitions", [name]) => {
+                let role = definition(name).filter(|role| role.guid.eq_ignore_ascii_case(name));
+                let role = role.ok_or_else(|| {
+                    let message = format!("The specified role definition with ID '{name}' does not exist.");
+                    Reply::arm(404, "RoleDefinitionDoesNotExist", message)
+                })?;
+                Ok(Reply::json(200, role.view(scope.split('/').nth(2).unwrap_or_default())))
+            }
+            ("GET", "roleassignments", []) => {
+                state.list_assignments(call, scope, self.inner.settings.page_size)
+            }
+            ("PUT", "roleassignments", [name]) => self.put_assignment(&mut state, call, scope, name),
+            ("GET", "roleassignments", [name]) => {
+                let key = assignment_key(scope, name);
+                let found = state.assignments.get(&key).ok_or_else(|| missing(name))?;
+                Ok(Reply::json(200, found.view(false)))
+            }
+            ("DELETE", "roleassignments", [name]) => {
+                let Some(gone) = state.assignments.remove(&assignment_key(scope, name)) else {
+                    return Ok(Reply::empty(204));
+                };
+                let what = Happening::of(
+                    call,
+                    "Delete",
+                    &gone.id(),
+                    "Microsoft.Authorization/roleAssignments/delete",
+                    true,
+                );
+                state.emit(&what, call.now, &self.inner.settings.events);
+                Ok(Reply::json(200, gone.view(false)))
+            }
+            _ => Err(super::resources::no_route(call)),
+        }
+    }
+
+    fn put_assignment(&self, state: &mut State, call: &Call, scope: &str, name: &str) -> Answer {
+        let settings = &self.inner.settings;
+        if name.len() != 36 || uuid::Uuid::try_parse(name).is_err() {
+            let message = format!(
+                "The role assignment ID '{name}' is not valid. The role assignment ID must be a GUID."
+            );
+            return Err(Reply::arm(400, "InvalidRoleAssignmentId", message));
+        }
+        let body = call.json()?;
+        let properties = &body["properties"];
+        let text = |field: &str| properties[field].as_str().filter(|text| !text.is_empty());
+        let bad = |message: String| Reply::arm(400, "BadRequestFormat", message);
+        let (Some(definition_id), Some(principal)) = (text("roleDefinitionId"), text("principalId")) else {
+            return Err(bad("The request was incorrectly formatted.".to_owned()));
+        };
+        if uuid::Uuid::try_parse(principal).is_err() {
+            return Err(bad(format!(
+                "The principal ID '{principal}' is not valid. Principal ID must be a GUID."
+            )));
+        }
+        let guid = definition_id.rsplit('/').next().unwrap_or_default().to_ascii_lowercase();
+        if definition(&guid).is_none_or(|role| role.guid != guid) {
+            let message =
+                format!("The specified role definition with ID '{}' does not exist.", guid.replace('-', ""));
+            return Err(Reply::arm(400, "RoleDefinitionDoesNotExist", message));
+        }
+        let key = assignment_key(scope, name);
+        let same = |grant: &Assignment| {
+            grant.principal.eq_ignore_ascii_case(principal)
+                && grant.role == guid
+                && grant.scope.eq_ignore_ascii_case(scope)
+        };
+        // A name is unique in the whole directory, not only at its scope.
+        let taken = state.assignments.values().find(|grant| grant.name.eq_ignore_ascii_case(name)).cloned();
+        if taken.as_ref().is_some_and(|grant| !same(grant)) {
+            return Err(Reply::arm(
+                400,
+                "RoleAssignmentUpdateNotPermitted",
+                "Tenant ID, application ID, principal ID, and scope are not allowed to be updated.",
+            ));
+        }
+        if taken.is_none() && state.assignments.values().any(same) {
+            return Err(Reply::arm(409, "RoleAssignmentExists", "The role assignment already exists."));
+        }
+        state.check_principal(call, principal, text("principalType").is_some())?;
+
+        let content = |field: &str| properties.get(field).cloned().unwrap_or(Value::Null);
+        let (condition, version, description) =
+            (content("condition"), content("conditionVersion"), content("description"));
+        if let Some(grant) = &taken {
+            if grant.condition == condition
+                && grant.condition_version == version
+                && grant.description == description
+            {
+                return Ok(Reply::json(200, grant.view(false)));
+            }
+        }
+        let delay = match call.hits.get(FaultKind::LatePropagation) {
+            Some(fault) => fault.seconds.unwrap_or(600.0),
+            None => state.random.between(settings.propagation_min_seconds, settings.propagation_max_seconds),
+        };
+        let by = call.caller.object.clone();
+        let existed = taken.is_some();
+        let (created, created_by, effective) = match taken {
+            Some(grant) => (grant.created, grant.created_by, grant.effective),
+            None => (call.now, by.clone(), call.now + seconds(delay)),
+        };
+        let grant = Assignment {
+            scope: scope.to_owned(),
+            name: name.to_owned(),
+            role: guid,
+            role_definition: definition_id.to_owned(),
+            principal: principal.to_owned(),
+            kind: text("principalType").unwrap_or("ServicePrincipal").to_owned(),
+            condition,
+            condition_version: version,
+            description,
+            created,
+            updated: call.now,
+            created_by,
+            updated_by: by,
+            effective,
+        };
+        let view = grant.view(true);
+        let what = Happening::of(
+            call,
+            "Write",
+            &grant.id(),
+            "Microsoft.Authorization/roleAssignments/write",
+            existed,
+        );
+        state.assignments.insert(key, grant);
+        state.emit(&what, call.now, &settings.events);
+        Ok(Reply::json(201, view))
+    }
+}
+
+impl State {
+    fn check_principal(&mut self, call: &Call, principal: &str, typed: bool) -> Result<(), Reply> {
+        let forced = call.hits.get(FaultKind::PrincipalNotFound).is_some();
+        let mut unknown = forced;
+        match self.principals.get_mut(&principal.to_ascii_lowercase()) {
+            Some(known) if known.refusals > 0 => {
+                known.refusals -= 1;
+                unknown = true;
+            }
+            Some(known) => unknown |= !typed && known.visible > call.now,
+            // A typed assignment is taken on trust: nobody looks the principal up.
+            None => unknown |= !typed,
+        }
+        if !unknown {
+            return Ok(());
+        }
+        let message = format!(
+            "Principal {} does not exist in the directory {}. Check that you have the correct principal ID. If you \
+             are creating this principal and then immediately assigning a role, this error might be related to a \
+             replication delay. In this case, set the role assignment principalType property to a value, such as \
+             ServicePrincipal, User, or Group.  See https://aka.ms/docs-principaltype",
+            principal.replace('-', ""),
+            self.tenant
+        );
+        Err(Reply::arm(400, "PrincipalNotFound", message))
+    }
+
+    /// Without a filter, and with one on a principal, a list holds what is at, above and below the
+    /// scope; `atScope()` leaves out what is below.
+    fn list_assignments(&self, call: &Call, scope: &str, size: usize) -> Answer {
+        let filter = call.query.get("$filter").map(String::as_str).unwrap_or_default();
+        let (mut principal, mut at_scope) = (None, false);
+        for term in filter.split(" and ").map(str::trim).filter(|term| !term.is_empty()) {
+            let lower = term.to_ascii_lowercase();
+            if lower == "atscope()" {
+                at_scope = true;
+            } else if lower.starts_with("principalid eq ") || lower.starts_with("assignedto(") {
+                principal = term.split('\'').nth(1).map(str::to_ascii_lowercase);
+                if principal.is_none() {
+                    return Err(unsupported(term));
+                }
+            } else {
+                return Err(unsupported(term));
+            }
+        }
+        let here = scope.to_ascii_lowercase();
+        let found: Vec<Value> = self
+            .assignments
+            .values()
+            .filter(|grant| principal.as_ref().is_none_or(|id| grant.principal.eq_ignore_ascii_case(id)))
+            .filter(|grant| {
+                let there = grant.scope.to_ascii_lowercase();
+                is_within(&here, &there) || (!at_scope && is_within(&there, &here))
+            })
+            .map(|grant| grant.view(false))
+            .collect();
+        Ok(page(call, found, size))
+    }
+}
+
+fn list_definitions(call: &Call, scope: &str) -> Reply {
+    let filter = call.query.get("$filter").map(String::as_str).unwrap_or_default();
+    let wanted =
+        filter.to_ascii_lowercase().contains("rolename eq").then(|| filter.split('\'').nth(1)).flatten();
+    let subscription = scope.split('/').nth(2).unwrap_or_default();
+    let found: Vec<Value> = ROLES
+        .iter()
+        .filter(|role| wanted.is_none_or(|name| role.name.eq_ignore_ascii_case(name)))
+        .map(|role| role.view(subscription))
+        .collect();
+    Reply::json(200, json!({"value": found}))
+}
+
+fn unsupported(term: &str) -> Reply {
+    Reply::arm(
+        400,
+        "UnsupportedQuery",
+        format!(
+            "The filter '{term}' is not supported. Supported filters are either 'atScope()' or 'principalId eq '{{value}}' or assignedTo('{{value}}')'."
+        ),
+    )
+}
+
+fn assignment_key(scope: &str, name: &str) -> String {
+    format!("{scope}/providers/Microsoft.Authorization/roleAssignments/{name}").to_ascii_lowercase()
+}
