@@ -90,7 +90,7 @@ impl WorkQueue for ServiceBusQueue {
                 content_type: Some("application/json".into()),
                 broker_properties: Some(SettableBrokerProperties {
                     message_id: Some(item.work_id.to_string()),
-                    session_id: Some(item.session_id().to_owned()),
+                    session_id: Some(item.session_id()),
                     scheduled_enqueue_time_utc: due,
                     ..SettableBrokerProperties::default()
                 }),

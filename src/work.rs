@@ -13,6 +13,9 @@ use crate::model::IotHubId;
 
 /// The one version of this message that is understood.
 const SCHEMA: &str = "hubward/work/v1";
+/// Longest session id that Service Bus takes; ids of hubs in groups with long names exceed it.
+/// <https://learn.microsoft.com/azure/service-bus-messaging/service-bus-quotas>
+const MAX_SESSION_ID: usize = 128;
 /// Namespace of message ids, made once for this purpose.
 const MESSAGES: Uuid = Uuid::from_u128(0x2b6c_1e57_90f2_4a41_8f4e_7d0b_54c3_9a02);
 
@@ -124,9 +127,16 @@ impl WorkItem {
         }
     }
 
-    /// The session: the lower-cased hub id.
-    pub fn session_id(&self) -> &str {
-        self.hub.key()
+    /// The session: the lower-cased hub id, or, where that is longer than the broker's limit, the
+    /// hub's name and a UUID v5 of the id.
+    pub fn session_id(&self) -> String {
+        let key = self.hub.key();
+        if key.len() <= MAX_SESSION_ID {
+            return key.to_owned();
+        }
+        let name = self.hub.name().to_ascii_lowercase();
+        let id = Uuid::new_v5(&MESSAGES, key.as_bytes());
+        format!("{}~{id}", &name[..name.len().min(MAX_SESSION_ID - 37)])
     }
 
     /// Reads a message's text. The error names what is wrong and never quotes the message.
@@ -173,6 +183,21 @@ mod tests {
         let event = |id: &str| WorkItem::for_event(hub(), false, Some(id.into()), None).work_id;
         assert_eq!(event("a"), event("a"));
         assert_ne!(event("a"), event("b"));
+    }
+
+    #[test]
+    fn the_session_is_the_hub_within_the_brokers_limit() {
+        let item = |group: &str, name: &str| {
+            let id = format!(
+                "/subscriptions/0b1f6471-1bf0-4dda-aec3-cb9272f09590/resourceGroups/{group}/providers/Microsoft.Devices/IotHubs/{name}"
+            );
+            WorkItem::for_event(IotHubId::parse(&id).unwrap(), false, None, None)
+        };
+        assert_eq!(item("RG", "H1").session_id(), item("rg", "h1").hub.key());
+        let (a, b) = (item(&"g".repeat(90), "hub-plant-01"), item(&"g".repeat(89), "hub-plant-01"));
+        assert!(a.session_id().len() <= 128 && a.session_id().starts_with("hub-plant-01~"));
+        assert_ne!(a.session_id(), b.session_id());
+        assert_eq!(a.session_id(), item(&"G".repeat(90), "HUB-plant-01").session_id());
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! Builders that the stories share.
 
+pub(crate) mod cloud;
 pub(crate) mod world;
 
 use serde_json::Value;
