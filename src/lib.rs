@@ -1,4 +1,5 @@
 //! Hubward gives Azure IoT Hubs identity-based egress, with no keys, across a fleet.
 
+pub mod handler;
 pub mod local;
 pub mod model;
