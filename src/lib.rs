@@ -7,6 +7,7 @@ pub mod cli;
 pub mod config;
 pub mod connect;
 pub mod desired;
+pub mod handler;
 pub mod local;
 pub mod model;
 pub mod observe;
