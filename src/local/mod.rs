@@ -4,3 +4,6 @@
 //! does not share code with [`crate::arm`], so that the two check each other.
 
 pub mod clock;
+pub mod functions_host;
+pub mod servicebus;
+pub mod storage_queue;

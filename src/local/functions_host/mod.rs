@@ -1,0 +1,3 @@
+//! A stand-in for the Azure Functions host.
+pub(crate) mod dotnet;
+pub mod ncrontab;
