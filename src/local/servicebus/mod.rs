@@ -356,6 +356,11 @@ impl ServiceBus {
         self.with_queue(queue, |queue, _, _| queue.available()).unwrap_or_default()
     }
 
+    /// How many messages of a queue are not settled, those in a receiver's hands included.
+    pub fn outstanding(&self, queue: &str) -> usize {
+        self.with_queue(queue, |queue, _, _| queue.len()).unwrap_or_default()
+    }
+
     /// When the next scheduled message of a queue is due.
     pub fn next_scheduled(&self, queue: &str) -> Option<OffsetDateTime> {
         self.with_queue(queue, |queue, _, _| queue.next_scheduled()).ok().flatten()
