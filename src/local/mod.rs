@@ -5,4 +5,7 @@
 
 pub mod azure;
 pub mod clock;
+pub mod functions_host;
 pub mod in_process;
+pub mod servicebus;
+pub mod storage_queue;
