@@ -63,7 +63,7 @@ impl ServiceBusQueue {
         endpoint: Url,
         credential: Arc<dyn TokenCredential>,
         transport: Arc<dyn HttpClient>,
-    ) -> Result<Self, String> {
+    ) -> Result<Self, core_021::Error> {
         let sender = EntraSender { endpoint, credential, transport };
         // Namespace and key only go into what the sender replaces.
         let client = QueueClient::new(Arc::new(sender), "unused", WORK_QUEUE, "unused", "unused".to_owned())

@@ -6,6 +6,7 @@
 use std::{fmt, net::IpAddr, path::PathBuf};
 
 use azure_core::http::Url;
+use uuid::Uuid;
 
 /// One of the clouds that Azure runs.
 ///
@@ -72,7 +73,7 @@ pub struct AzureSettings {
     /// `HUBWARD_ARM_ENDPOINT`, by default the cloud's.
     pub arm_endpoint: Url,
     /// `AZURE_CLIENT_ID`: the user-assigned identity to run as.
-    pub client_id: Option<String>,
+    pub client_id: Option<Uuid>,
     /// Whether the platform offers a managed identity (`IDENTITY_ENDPOINT`, `IDENTITY_HEADER`).
     /// `azure_identity` reads the two itself.
     pub has_managed_identity: bool,
@@ -196,11 +197,14 @@ impl<E: Environment> Reader<'_, E> {
             Some(text) => self.endpoint("HUBWARD_ARM_ENDPOINT", &text),
             None => Url::parse(cloud.arm_endpoint()).ok(),
         };
-        let client_id = self.environment.get("AZURE_CLIENT_ID");
-        if client_id.as_deref().is_some_and(|id| uuid::Uuid::try_parse(id).is_err()) {
-            self.mistakes
-                .push("AZURE_CLIENT_ID is not a GUID; give the client id of the app's identity".into());
-        }
+        let client_id = self.environment.get("AZURE_CLIENT_ID").and_then(|id| {
+            let parsed = Uuid::try_parse(&id).ok();
+            if parsed.is_none() {
+                self.mistakes
+                    .push("AZURE_CLIENT_ID is not a GUID; give the client id of the app's identity".into());
+            }
+            parsed
+        });
         let identity = ["IDENTITY_ENDPOINT", "IDENTITY_HEADER"].map(|name| self.environment.get(name));
         if identity.iter().filter(|value| value.is_some()).count() == 1 {
             self.mistakes.push(

@@ -33,7 +33,7 @@ pub fn credential(settings: &AzureSettings) -> azure_core::Result<Arc<dyn TokenC
         return Ok(DeveloperToolsCredential::new(None)?);
     }
     let options = ManagedIdentityCredentialOptions {
-        user_assigned_id: settings.client_id.clone().map(UserAssignedId::ClientId),
+        user_assigned_id: settings.client_id.map(|id| UserAssignedId::ClientId(id.to_string())),
         ..ManagedIdentityCredentialOptions::default()
     };
     Ok(ManagedIdentityCredential::new(Some(options))?)

@@ -7,6 +7,8 @@ pub mod cli;
 pub mod config;
 pub mod connect;
 pub mod desired;
+pub mod events;
+pub mod functions;
 pub mod handler;
 pub mod local;
 pub mod model;

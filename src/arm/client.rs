@@ -12,7 +12,7 @@ use std::{
 
 use azure_core::{
     credentials::TokenCredential,
-    http::{HttpClient, Method, Request, Url},
+    http::{HttpClient, Method, Request, Url, headers::HeaderName},
 };
 use rand::Rng;
 use serde_json::Value;
@@ -60,6 +60,7 @@ pub(super) struct Answer {
     pub(super) body: Vec<u8>,
     pub(super) operation: Option<String>,
     pub(super) retry_after: Option<Duration>,
+    pub(super) request_id: Option<String>,
 }
 
 impl Answer {
@@ -178,6 +179,7 @@ impl ArmClient {
                 Ok(answer) => {
                     let mut refusal = Refusal::parse(call.label, answer.status, &answer.body);
                     refusal.retry_after = answer.retry_after;
+                    refusal.request_id = answer.request_id;
                     ArmError::Refused(Box::new(refusal))
                 }
                 Err(error) => error,
@@ -250,10 +252,9 @@ impl ArmClient {
             .await
             .map_err(|error| self.no_answer(call, error.to_string()))?;
 
-        let status: u16 = response.status().into();
-        let header = |name: &'static str| {
-            response.headers().get_optional_str(&azure_core::http::headers::HeaderName::from_static(name))
-        };
+        let (status, headers, body) = response.deconstruct();
+        let status: u16 = status.into();
+        let header = |name: &'static str| headers.get_optional_str(&HeaderName::from_static(name));
         span.record("http.response.status_code", status);
         if let Some(id) = header("x-ms-request-id") {
             span.record("arm.request_id", id);
@@ -263,15 +264,15 @@ impl ArmClient {
         }
         let operation = header("azure-asyncoperation").or_else(|| header("location")).map(str::to_owned);
         let retry_after = header("retry-after").and_then(|text| text.parse().ok()).map(Duration::from_secs);
-        let body =
-            response.into_body().collect().await.map_err(|error| self.no_answer(call, error.to_string()))?;
+        let request_id = header("x-ms-request-id").map(str::to_owned);
+        let body = body.collect().await.map_err(|error| self.no_answer(call, error.to_string()))?;
         if body.len() > MAX_BODY {
             return Err(ArmError::Unreadable {
                 call: call.label.to_owned(),
                 cause: "the answer is too large".into(),
             });
         }
-        Ok(Answer { status, body: body.to_vec(), operation, retry_after })
+        Ok(Answer { status, body: body.to_vec(), operation, retry_after, request_id })
     }
 
     fn no_answer(&self, call: &Call<'_>, cause: String) -> ArmError {

@@ -72,6 +72,7 @@ impl Progress {
             word if ["Failed", "Canceled", "Cancelled"].iter().any(|end| word.eq_ignore_ascii_case(end)) => {
                 let mut refusal = Refusal::parse(label, answer.status, &answer.body);
                 refusal.later = true;
+                refusal.request_id.clone_from(&answer.request_id);
                 if refusal.code == format!("HTTP {}", answer.status) {
                     refusal.code = word.to_owned();
                 }

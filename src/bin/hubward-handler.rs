@@ -1,1 +1,63 @@
-fn main() {}
+//! The custom handler: what the Functions host starts.
+//!
+//! Never ends with exit code 0: the host would not start it again.
+
+use std::{process::ExitCode, sync::Arc};
+
+use hubward::{
+    bus::ServiceBusQueue,
+    config::{HandlerSettings, ProcessEnvironment, ProfilesSource},
+    connect,
+    functions::{self, App},
+    handler::{bind, serve},
+    profiles::Profiles,
+    telemetry,
+};
+use tracing::{error, info};
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let telemetry = telemetry::start(&ProcessEnvironment);
+    let settings = match HandlerSettings::read(&ProcessEnvironment) {
+        Ok(settings) => settings,
+        Err(mistakes) => {
+            mistakes.0.iter().for_each(|mistake| error!("setting: {mistake}"));
+            return ExitCode::FAILURE;
+        }
+    };
+    if let Err(cause) = run(settings, telemetry).await {
+        error!("{cause:#}");
+    }
+    ExitCode::FAILURE
+}
+
+async fn run(settings: HandlerSettings, telemetry: telemetry::Telemetry) -> anyhow::Result<()> {
+    // First of all: the host is waiting for the port.
+    let listener = bind(settings.port).await?;
+    let azure = &settings.azure;
+    let transport = Arc::new(connect::http_client()?);
+    let credential = connect::credential(azure)?;
+    let queue = ServiceBusQueue::new(settings.bus_endpoint.clone(), credential.clone(), transport.clone())?;
+    let profiles = Profiles::new(azure.profiles.clone(), credential.clone(), transport.clone());
+    if let ProfilesSource::File(_) = azure.profiles {
+        // A packaged document with mistakes will not mend itself: say so now, not at the first event.
+        profiles.current().await?;
+    }
+    let app = App {
+        profiles,
+        arm: connect::arm_client(azure, credential, transport),
+        queue: Arc::new(queue),
+        client_id: azure.client_id,
+        telemetry,
+    };
+    info!(
+        port = settings.port,
+        arm = %azure.arm_endpoint,
+        bus = %settings.bus_endpoint,
+        profiles = ?azure.profiles,
+        version = env!("CARGO_PKG_VERSION"),
+        "hubward-handler is ready"
+    );
+    serve(listener, functions::runtime(Arc::new(app)).into_router()).await?;
+    anyhow::bail!("the server ended")
+}

@@ -1,0 +1,194 @@
+//! The three functions: events become work items, work items become looks at hubs.
+//!
+//! They translate and nothing more. What is understood ends with status 200, whatever came of it;
+//! a function fails only when work could not be made durable, so that its trigger delivers again.
+
+use std::{sync::Arc, time::Duration};
+
+use serde_json::Value;
+use time::OffsetDateTime;
+use tokio::time::Instant;
+use tracing::{Instrument, error, info, info_span, warn};
+use uuid::Uuid;
+
+use crate::{
+    arm::{ArmClient, ArmWriter},
+    bus::WorkQueue,
+    events::{self, Change, HubEvent, Verdict},
+    handler::{
+        EventGridTrigger, HandlerError, InvocationContext, InvocationResponse, QueueTrigger, Runtime,
+        ServiceBusTrigger,
+    },
+    profiles::Profiles,
+    reconcile::{NotFound, Outcome, Report, reconcile},
+    telemetry::{self, Telemetry},
+    work::{Reason, WorkItem},
+};
+
+/// The functions' names: the folders in `functions/`.
+pub const NAMES: [&str; 3] = ["HubEvent", "HubEventQueue", "Work"];
+
+/// Longest time a function runs. Shorter than `functionTimeout` in host.json, at which the host
+/// kills the whole process and everything else that is running in it.
+pub const DEADLINE: Duration = Duration::from_secs(9 * 60);
+/// Longest time a look waits for anything, so that there is time left to hand the rest over.
+pub const LOOK_UNTIL: Duration = Duration::from_secs(8 * 60);
+
+/// Looks of one chain after which a hub that is "not found" is gone.
+const MISSING_LOOKS: u32 = 3;
+/// Looks of one chain after which the pauses between them grow.
+const PATIENT_LOOKS: u32 = 20;
+/// Longest pause between looks.
+const LONGEST_PAUSE: Duration = Duration::from_secs(15 * 60);
+
+/// What the functions work with.
+pub struct App {
+    /// The desired state.
+    pub profiles: Profiles,
+    /// Azure Resource Manager.
+    pub arm: ArmClient,
+    /// Where work goes.
+    pub queue: Arc<dyn WorkQueue>,
+    /// Our own client id: writes by it are not news.
+    pub client_id: Option<Uuid>,
+    /// What is flushed after each invocation.
+    pub telemetry: Telemetry,
+}
+
+impl App {
+    /// Sends one work item for each hub that the events are about.
+    async fn enqueue(&self, verdicts: Vec<Verdict>) -> Result<InvocationResponse, HandlerError> {
+        let state = self.profiles.current().await.map_err(|error| HandlerError::transient(error))?;
+        let mut response = InvocationResponse::new();
+        for verdict in verdicts {
+            match verdict {
+                Verdict::Irrelevant { reason } => info!(%reason, "an event is not about a hub"),
+                Verdict::Malformed { reason } => {
+                    error!(%reason, "an event cannot be understood");
+                    response = response.log(format!("an event cannot be understood: {reason}"));
+                }
+                Verdict::Hub(event) if !state.guardrails().allows_hub(&event.hub) => {
+                    info!(hub.id = %event.hub, "the hub's subscription is not in the guardrails");
+                }
+                Verdict::Hub(event) if self.is_our_own(&event) => {
+                    info!(hub.id = %event.hub, "our own write came back");
+                }
+                Verdict::Hub(event) => {
+                    let deleted = event.change == Change::Deleted;
+                    let item =
+                        WorkItem::for_event(event.hub, deleted, event.event_id, telemetry::trace_parent());
+                    self.send(&item, None).await?;
+                    info!(hub.id = %item.hub, deleted, messaging.message.id = %item.work_id, "a hub is to be looked at");
+                    response = response.log(format!("{}: to be looked at", item.hub.name()));
+                }
+            }
+        }
+        Ok(response)
+    }
+
+    /// Whether an event tells of a write by ourselves. The worker that wrote looks again anyway.
+    /// A deletion is always news.
+    fn is_our_own(&self, event: &HubEvent) -> bool {
+        let caller = event.caller.and_then(|caller| caller.app_id);
+        event.change == Change::Written && caller.is_some() && caller == self.client_id
+    }
+
+    /// Looks at one hub, and hands over what is left to do.
+    async fn work(&self, item: WorkItem) -> Result<InvocationResponse, HandlerError> {
+        let started = Instant::now();
+        let state = self.profiles.current().await.map_err(|error| HandlerError::transient(error))?;
+        let arm = ArmWriter::new(self.arm.until(started + LOOK_UNTIL));
+        let not_found = match item.reason {
+            Reason::Deleted { .. } => NotFound::Final,
+            _ if item.follows >= MISSING_LOOKS => NotFound::Final,
+            _ => NotFound::MayPass,
+        };
+        let report = reconcile(&arm, &state, &item.hub, not_found).await;
+        if let Outcome::Waiting { cause, until } = &report.outcome {
+            let due = patiently(*until, item.follows, self.arm.clock().now());
+            self.send(&item.follow_up(cause, due), Some(due)).await?;
+        }
+        log(&report, started.elapsed());
+        Ok(InvocationResponse::new().log(format!("{}: {}", report.hub.name(), report.outcome.name())))
+    }
+
+    async fn send(&self, item: &WorkItem, due: Option<OffsetDateTime>) -> Result<(), HandlerError> {
+        self.queue.send(item, due).await.map_err(|error| HandlerError::transient(error))
+    }
+}
+
+/// Keeps a chain that goes on and on from asking too often: after many looks the pauses double, up
+/// to a quarter of an hour.
+fn patiently(until: OffsetDateTime, follows: u32, now: OffsetDateTime) -> OffsetDateTime {
+    let Some(extra) = follows.checked_sub(PATIENT_LOOKS) else { return until };
+    let pause = Duration::from_secs(30).saturating_mul(2u32.saturating_pow(extra.min(8))).min(LONGEST_PAUSE);
+    until.max(now + pause)
+}
+
+/// One line a look, readable alone.
+fn log(report: &Report, elapsed: Duration) {
+    let Report { hub, profile, outcome, steps } = report;
+    let (name, outcome_name, duration_ms) = (hub.name(), outcome.name(), elapsed.as_millis() as u64);
+    let detail = match outcome {
+        Outcome::InSync | Outcome::Changed => String::new(),
+        Outcome::Waiting { cause, until } => format!(" for {cause}, until {until}"),
+        Outcome::Blocked { causes } | Outcome::Refused { causes } => format!(": {}", causes.join("; ")),
+        Outcome::Failed { cause } => format!(": {cause}"),
+    };
+    let profile = profile.as_deref().unwrap_or("-");
+    let steps = steps.len();
+    if outcome.needs_attention() {
+        warn!(hub.id = %hub, outcome = outcome_name, profile, steps, duration_ms, "{name}: {outcome_name}{detail}");
+    } else {
+        info!(hub.id = %hub, outcome = outcome_name, profile, steps, duration_ms, "{name}: {outcome_name}{detail}");
+    }
+}
+
+/// The functions, ready to be served.
+pub fn runtime(app: Arc<App>) -> Runtime {
+    let (by_event, by_queue, worker) = (app.clone(), app.clone(), app);
+    Runtime::new()
+        .deadline(DEADLINE)
+        .function("HubEvent", move |trigger: EventGridTrigger, context| {
+            let app = by_event.clone();
+            let trace_parent = parent_of(&context);
+            in_trace("events", app.clone(), trace_parent, async move {
+                let verdicts = events::parse_value(&Value::Array(trigger.events));
+                app.enqueue(verdicts.map_err(HandlerError::permanent)?).await
+            })
+        })
+        .function("HubEventQueue", move |trigger: QueueTrigger, context| {
+            let app = by_queue.clone();
+            let trace_parent = parent_of(&context);
+            in_trace("events", app.clone(), trace_parent, async move {
+                let verdicts = events::parse(&trigger.text);
+                app.enqueue(verdicts.map_err(HandlerError::permanent)?).await
+            })
+        })
+        .function("Work", move |trigger: ServiceBusTrigger, _: InvocationContext| {
+            let app = worker.clone();
+            // A message that is no work item will never be one: trying ten times would not help.
+            let item = WorkItem::parse(&trigger.body).map_err(HandlerError::permanent);
+            let trace_parent = item.as_ref().ok().and_then(|item| item.trace_parent.clone());
+            in_trace("work", app.clone(), trace_parent, async move { app.work(item?).await })
+        })
+}
+
+fn parent_of(context: &InvocationContext) -> Option<String> {
+    context.traceparent.as_ref().map(|parent| parent.as_str().to_owned())
+}
+
+/// Runs a function inside a span that belongs to the caller's trace, and flushes afterwards: the
+/// host may kill the process at any time.
+async fn in_trace(
+    kind: &'static str,
+    app: Arc<App>,
+    trace_parent: Option<String>,
+    run: impl Future<Output = Result<InvocationResponse, HandlerError>>,
+) -> Result<InvocationResponse, HandlerError> {
+    let span = info_span!("function", otel.kind = "consumer", otel.name = kind);
+    telemetry::set_parent(&span, trace_parent.as_deref());
+    let answer = run.instrument(span).await;
+    app.telemetry.flush().await;
+    answer
+}
