@@ -160,7 +160,7 @@ impl State {
         let kind = format!("Microsoft.Resources.Resource{kind}");
         let id = if what.verb == "Delete" { what.correlation.clone() } else { self.random.guid() };
         let event = event(what, &kind, &id, &self.tenant, now);
-        let passes = settings.types.iter().any(|want| *want == kind)
+        let passes = settings.types.contains(&kind)
             && settings.operations.iter().any(|want| want.eq_ignore_ascii_case(&what.operation));
         let lost = what.hits.get(FaultKind::LoseEvent).is_some();
         let late = what.hits.get(FaultKind::LateEvent).map_or(0.0, |fault| fault.seconds.unwrap_or(600.0));

@@ -363,10 +363,10 @@ impl Azure {
         let settings = &self.inner.settings;
         let mut state = self.lock();
         state.check_scope(&call.path)?;
-        if let Some((scope, kind)) = list_of(&call.path) {
-            if call.method == "GET" {
-                return state.list_resources(call, &scope, &kind, settings);
-            }
+        if let Some((scope, kind)) = list_of(&call.path)
+            && call.method == "GET"
+        {
+            return state.list_resources(call, &scope, &kind, settings);
         }
         let id = ResourceId::parse(&call.path).map_err(|_| no_route(call))?;
         let kind = id.resource_type().unwrap_or_default();

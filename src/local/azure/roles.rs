@@ -310,13 +310,12 @@ impl Azure {
         let content = |field: &str| properties.get(field).cloned().unwrap_or(Value::Null);
         let (condition, version, description) =
             (content("condition"), content("conditionVersion"), content("description"));
-        if let Some(grant) = &taken {
-            if grant.condition == condition
-                && grant.condition_version == version
-                && grant.description == description
-            {
-                return Ok(Reply::json(200, grant.view(false)));
-            }
+        if let Some(grant) = &taken
+            && grant.condition == condition
+            && grant.condition_version == version
+            && grant.description == description
+        {
+            return Ok(Reply::json(200, grant.view(false)));
         }
         let delay = match call.hits.get(FaultKind::LatePropagation) {
             Some(fault) => fault.seconds.unwrap_or(600.0),

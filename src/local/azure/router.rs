@@ -156,6 +156,13 @@ impl Azure {
             None => self.checked(call).unwrap_or_else(|refusal| refusal),
         };
         let reply = remaining_headers(reply, call, remaining);
+        let reply = if names_its_operation(call) {
+            let (tenant, object) = (self.lock().tenant.clone(), &call.caller.object);
+            let id = format!("tenantId={tenant},objectId={object}/westus2/{}", call.request_id);
+            reply.with("x-ms-operation-identifier", id)
+        } else {
+            reply
+        };
         outcome(reply, call)
     }
 
@@ -257,6 +264,14 @@ impl Azure {
             "time": iso(call.now), "method": call.method, "path": call.path, "status": status, "caller": caller,
         }));
     }
+}
+
+/// Whether the answer names who asked for the operation: the hub provider's do, but for plain reads.
+fn names_its_operation(call: &Call) -> bool {
+    let kind = kind(&call.path);
+    call.path.to_ascii_lowercase().contains("/providers/microsoft.devices/")
+        && !kind.starts_with("role")
+        && (call.method != "GET" || kind == "operationResults")
 }
 
 /// What kind of thing a path is about: the innermost type's last word.

@@ -18,11 +18,10 @@ pub(super) fn sent(properties: &Value) -> Map<String, Value> {
         ["state", "provisioningState", "hostName", "locations", "operationsMonitoringProperties"];
     let mut sent = properties.as_object().cloned().unwrap_or_default();
     sent.retain(|name, value| !value.is_null() && !READ_ONLY.contains(&name.as_str()));
-    if let Some(events) = sent.get_mut("eventHubEndpoints").and_then(|all| all.get_mut("events")) {
-        if let Some(events) = events.as_object_mut() {
-            for name in ["partitionIds", "path", "endpoint"] {
-                events.shift_remove(name);
-            }
+    let events = sent.get_mut("eventHubEndpoints").and_then(|all| all.get_mut("events"));
+    if let Some(events) = events.and_then(Value::as_object_mut) {
+        for name in ["partitionIds", "path", "endpoint"] {
+            events.shift_remove(name);
         }
     }
     if let Some(routing) = sent.get_mut("routing") {
@@ -30,6 +29,9 @@ pub(super) fn sent(properties: &Value) -> Map<String, Value> {
     }
     if let Some(storage) = sent.get_mut("storageEndpoints") {
         strip_nulls(storage);
+        for entry in storage.as_object_mut().into_iter().flat_map(|all| all.values_mut()) {
+            fill(entry, json!({"sasTtlAsIso8601": "PT1H"}));
+        }
     }
     for name in ["messagingEndpoints", "cloudToDevice", "networkRuleSets", "rootCertificate"] {
         if let Some(value) = sent.get_mut(name) {

@@ -179,16 +179,9 @@ impl Azure {
         hub.etag = state.next_etag();
         let settings = &self.inner.settings;
         let (operation, finishes) = state.start(call, &hub, plan, settings);
-        let region = hub.location.clone();
         state.hubs.insert(hub.id.key().to_owned(), hub);
         self.wake_at(finishes);
-        let mut reply = reply.with("azure-asyncoperation", state.link(call, &operation, true)).with(
-            "x-ms-operation-identifier",
-            format!(
-                "tenantId={},objectId={}/{region}/{}",
-                state.tenant, call.caller.object, call.correlation_id
-            ),
-        );
+        let mut reply = reply.with("azure-asyncoperation", state.link(call, &operation, true));
         if location {
             reply = reply.with("location", state.link(call, &operation, false));
         }
