@@ -9,7 +9,7 @@ use crate::{events::fixture, events_hub::event};
 const HUB: &str = "/subscriptions/0b1f6471-1bf0-4dda-aec3-cb9272f09590/resourceGroups/rg/providers/Microsoft.Devices/IotHubs/h";
 
 /// Any JSON, with a liking for the words that the parser looks for.
-fn any_json() -> impl Strategy<Value = Value> {
+pub(crate) fn any_json() -> impl Strategy<Value = Value> {
     let word = prop::sample::select(vec![
         "eventType",
         "type",

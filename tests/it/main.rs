@@ -4,4 +4,5 @@ mod events;
 mod events_hub;
 mod events_random;
 mod handler_invocations;
+mod handler_random;
 mod handler_runtime;
