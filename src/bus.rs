@@ -20,7 +20,6 @@ use azure_core::{
 };
 use azure_core_021 as core_021;
 use azure_messaging_servicebus::service_bus::{QueueClient, SendMessageOptions, SettableBrokerProperties};
-use time::OffsetDateTime;
 use tracing::{Instrument, debug, info_span, warn};
 
 use crate::work::WorkItem;
@@ -47,9 +46,8 @@ pub struct SendError {
 /// Where work items go.
 #[async_trait]
 pub trait WorkQueue: Send + Sync {
-    /// Hands a work item over: now, or so that it appears at `due`. Once this returns, the work is
-    /// durable.
-    async fn send(&self, item: &WorkItem, due: Option<OffsetDateTime>) -> Result<(), SendError>;
+    /// Hands a work item over, to appear when it is due. Once this returns, the work is durable.
+    async fn send(&self, item: &WorkItem) -> Result<(), SendError>;
 }
 
 /// The Service Bus queue `hub-work`.
@@ -66,15 +64,15 @@ impl ServiceBusQueue {
     ) -> Result<Self, core_021::Error> {
         let sender = EntraSender { endpoint, credential, transport };
         // Namespace and key only go into what the sender replaces.
-        let client = QueueClient::new(Arc::new(sender), "unused", WORK_QUEUE, "unused", "unused".to_owned())
-            .map_err(|error| error.to_string())?;
+        let client = QueueClient::new(Arc::new(sender), "unused", WORK_QUEUE, "unused", "unused".to_owned())?;
         Ok(Self { client })
     }
 }
 
 #[async_trait]
 impl WorkQueue for ServiceBusQueue {
-    async fn send(&self, item: &WorkItem, due: Option<OffsetDateTime>) -> Result<(), SendError> {
+    async fn send(&self, item: &WorkItem) -> Result<(), SendError> {
+        let due = item.due();
         let failed = |cause: String| SendError { hub: item.hub.name().to_owned(), cause };
         let body = serde_json::to_string(item).map_err(|error| failed(error.to_string()))?;
         let span = info_span!(

@@ -77,7 +77,7 @@ impl App {
                     let deleted = event.change == Change::Deleted;
                     let item =
                         WorkItem::for_event(event.hub, deleted, event.event_id, telemetry::trace_parent());
-                    self.send(&item, None).await?;
+                    self.send(&item).await?;
                     info!(hub.id = %item.hub, deleted, messaging.message.id = %item.work_id, "a hub is to be looked at");
                     response = response.log(format!("{}: to be looked at", item.hub.name()));
                 }
@@ -106,14 +106,15 @@ impl App {
         let report = reconcile(&arm, &state, &item.hub, not_found).await;
         if let Outcome::Waiting { cause, until } = &report.outcome {
             let due = patiently(*until, item.follows, self.arm.clock().now());
-            self.send(&item.follow_up(cause, due), Some(due)).await?;
+            let next = item.follow_up(cause, due);
+            self.send(&next).await?;
         }
         log(&report, started.elapsed());
         Ok(InvocationResponse::new().log(format!("{}: {}", report.hub.name(), report.outcome.name())))
     }
 
-    async fn send(&self, item: &WorkItem, due: Option<OffsetDateTime>) -> Result<(), HandlerError> {
-        self.queue.send(item, due).await.map_err(|error| HandlerError::transient(error))
+    async fn send(&self, item: &WorkItem) -> Result<(), HandlerError> {
+        self.queue.send(item).await.map_err(|error| HandlerError::transient(error))
     }
 }
 

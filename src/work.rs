@@ -103,11 +103,7 @@ impl WorkItem {
         // The item followed may itself be the n-th for this time, if it came early.
         let mut ids = ids.take(64);
         let mut work_id = ids.next().unwrap_or_else(Uuid::new_v4);
-        let followed_due = match &self.reason {
-            Reason::FollowUp { due, .. } => Some(*due),
-            Reason::Written { .. } | Reason::Deleted { .. } => None,
-        };
-        if followed_due == Some(due) {
+        if self.due() == Some(due) {
             let mut candidate = Some(work_id);
             while let Some(id) = candidate {
                 if id == self.work_id {
@@ -124,6 +120,14 @@ impl WorkItem {
             reason: Reason::FollowUp { waited_for: waited_for.to_owned(), due },
             follows: self.follows.saturating_add(1),
             trace_parent: self.trace_parent.clone(),
+        }
+    }
+
+    /// When this item is to appear; `None` for at once.
+    pub fn due(&self) -> Option<OffsetDateTime> {
+        match &self.reason {
+            Reason::FollowUp { due, .. } => Some(*due),
+            Reason::Written { .. } | Reason::Deleted { .. } => None,
         }
     }
 
@@ -160,12 +164,11 @@ fn derive(hub: &IotHubId, parts: &[&str]) -> Uuid {
     Uuid::new_v5(&MESSAGES, key.as_bytes())
 }
 
-/// The broker takes whole seconds; rounding down would wake us too early.
+/// The whole second after the one that `time` lies in. The broker takes whole seconds, and ARM tells
+/// the time in whole seconds, cut off: woken at the very moment, we would find it a second early.
 fn round_up(time: OffsetDateTime) -> OffsetDateTime {
-    match time.nanosecond() {
-        0 => time,
-        _ => time.replace_nanosecond(0).unwrap_or(time) + time::Duration::SECOND,
-    }
+    let whole = time.replace_nanosecond(0).unwrap_or(time);
+    whole + if whole == time { time::Duration::SECOND } else { time::Duration::seconds(2) }
 }
 
 #[cfg(test)]
@@ -212,7 +215,7 @@ mod tests {
             follow_up.reason,
             Reason::FollowUp {
                 waited_for: "the grants to spread".into(),
-                due: datetime!(2026-01-31 12:01:01 UTC)
+                due: datetime!(2026-01-31 12:01:02 UTC)
             }
         );
     }

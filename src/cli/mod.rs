@@ -3,6 +3,8 @@
 //! Results go to stdout, everything else to stderr. Exit codes: 0 fine, 1 something went wrong,
 //! 2 wrong usage or settings, 3 the plan is blocked or refused.
 
+mod demo;
+mod local;
 mod package;
 mod plan;
 
@@ -22,6 +24,10 @@ pub struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Play the main job in a simulated Azure and verify the result.
+    Demo(demo::DemoArgs),
+    /// Run a simulated Azure and the Functions host until stopped.
+    Local(local::LocalArgs),
     /// Show what would change, and change nothing.
     Plan(plan::PlanArgs),
     /// Stage what is deployed: host.json, the functions, the handler; and zip it.
@@ -78,6 +84,8 @@ pub async fn main() -> ExitCode {
 
 async fn run(cli: Cli) -> anyhow::Result<Ending> {
     match cli.command {
+        Command::Demo(args) => demo::run(args).await,
+        Command::Local(args) => local::run(args).await,
         Command::Plan(args) => plan::run(args).await,
         Command::Package(args) => package::run(args).await,
         Command::Schema(SchemaArgs { document: SchemaOf::Profiles }) => {

@@ -5,6 +5,7 @@
 
 pub mod azure;
 pub mod clock;
+pub mod cloud;
 pub mod functions_host;
 pub mod in_process;
 pub mod servicebus;

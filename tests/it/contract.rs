@@ -52,7 +52,12 @@ fn triggers_name_the_queues_and_the_connection_that_the_code_and_the_sample_use(
     assert!(sample["Values"].get(format!("{connection}__fullyQualifiedNamespace")).is_some());
     assert_eq!(sample["IsEncrypted"], false, "absent would mean encrypted");
     let readme = fs::read_to_string(root().join("README.md")).unwrap();
-    for setting in sample["Values"].as_object().unwrap().keys().filter(|name| name.starts_with("HUB") || name.starts_with("Hub")) {
+    for setting in sample["Values"]
+        .as_object()
+        .unwrap()
+        .keys()
+        .filter(|name| name.starts_with("HUB") || name.starts_with("Hub"))
+    {
         assert!(readme.contains(setting.as_str()), "README does not explain {setting}");
     }
 }
@@ -81,7 +86,10 @@ fn dependencies_run_one_way() {
         ("model", &["tokio", "axum", "azure_core", "crate::arm", "crate::plan", "crate::desired", "now_utc"]),
         ("plan", &["tokio", "axum", "azure_core", "crate::arm", "crate::desired", "now_utc"]),
         ("desired", &["tokio", "axum", "azure_core", "crate::arm", "crate::plan", "now_utc"]),
-        ("local/azure", &["crate::arm", "crate::observe", "crate::apply", "crate::plan", "crate::handler", "crate::bus"]),
+        (
+            "local/azure",
+            &["crate::arm", "crate::observe", "crate::apply", "crate::plan", "crate::handler", "crate::bus"],
+        ),
     ];
     for (folder, forbidden) in rules {
         for (path, text) in sources(folder) {

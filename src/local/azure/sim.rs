@@ -33,6 +33,7 @@ pub(super) async fn answer(azure: &Azure, call: Call) -> Reply {
         ("GET", "events", "") => Ok(Reply::json(200, azure.events())),
         ("POST", "events", "") => emit(azure, &call),
         ("POST", "hubs", "") => create(azure, call).await,
+        ("POST", "hubs", name) if name.ends_with("/messages") => device_message(azure, &call, name),
         ("PUT" | "PATCH" | "DELETE", "hubs", name) if !name.is_empty() => change(azure, call, name).await,
         _ => Err(problem(404, "there is no such address; see src/local/azure/README.md")),
     };
@@ -87,6 +88,16 @@ fn emit(azure: &Azure, call: &Call) -> Answer {
     let id = state.emit(&what, call.now, &azure.inner.settings.events);
     let event = state.events.by_id(&id).unwrap_or_default();
     Ok(Reply::json(202, event))
+}
+
+/// A device of the hub sends a message: tells where it went.
+fn device_message(azure: &Azure, call: &Call, path: &str) -> Answer {
+    let name = path.trim_end_matches("/messages");
+    let missing = || problem(404, format!("there is no hub `{name}`"));
+    let id = hub_id(azure, name).ok_or_else(missing)?;
+    let state = azure.lock();
+    let hub = state.hubs.get(id.key()).ok_or_else(missing)?;
+    Ok(Reply::json(200, super::hub::device::send(&state, hub, call.now)))
 }
 
 /// Makes a hub as an operator would, through the same door as everyone.

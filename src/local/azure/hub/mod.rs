@@ -4,6 +4,7 @@
 //! and DELETE as operations that take time, `read` answers everything else.
 //! <https://learn.microsoft.com/rest/api/iothub/iot-hub-resource>
 
+pub(super) mod device;
 mod document;
 mod operation;
 mod read;

@@ -109,7 +109,7 @@ fn same_use(before: &Value, now: &Value) -> bool {
 }
 
 /// The principal that an endpoint authenticates as, if the hub has it by now.
-fn principal(state: &State, hub: &Hub, endpoint: &Value) -> Option<String> {
+pub(super) fn principal(state: &State, hub: &Hub, endpoint: &Value) -> Option<String> {
     match user_identity(endpoint) {
         Some(id) => state.identities.get(&id.to_ascii_lowercase()).map(|identity| identity.principal.clone()),
         None => hub.system.clone(),
@@ -117,7 +117,7 @@ fn principal(state: &State, hub: &Hub, endpoint: &Value) -> Option<String> {
 }
 
 /// The lower-cased id of what an endpoint sends to.
-fn find_target(state: &State, list: &str, endpoint: &Value) -> Option<String> {
+pub(super) fn find_target(state: &State, list: &str, endpoint: &Value) -> Option<String> {
     let address = endpoint["endpointUri"].as_str()?.to_ascii_lowercase();
     let id = if list == "storageContainers" {
         let container = endpoint["containerName"].as_str()?.to_ascii_lowercase();

@@ -1,0 +1,141 @@
+//! `hubward local`: the local cloud, until it is stopped.
+
+use std::{path::PathBuf, sync::Arc};
+
+use anyhow::Context;
+use clap::Args;
+use tempfile::TempDir;
+
+use super::{Ending, HandlerArgs, Usage, package, print, remark};
+use crate::{
+    desired,
+    local::{
+        azure::{Settings, World},
+        cloud::{LocalCloud, LocalOptions},
+        functions_host::LogLine,
+    },
+    package as layout,
+};
+
+/// How the local cloud shall be; the same for `local` and `demo`.
+#[derive(Debug, Args)]
+pub(super) struct CloudArgs {
+    /// How many times faster than real time Azure's clock runs, 1 to 200.
+    #[arg(long, default_value_t = 60.0, value_name = "N", value_parser = speed)]
+    speed: f64,
+    /// Seed of everything random in the simulated Azure.
+    #[arg(long, default_value_t = 1, value_name = "N")]
+    seed: u64,
+    /// The desired state, instead of the sample.
+    #[arg(long, value_name = "FILE")]
+    profiles: Option<PathBuf>,
+    #[command(flatten)]
+    handler: HandlerArgs,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct LocalArgs {
+    #[command(flatten)]
+    cloud: CloudArgs,
+    /// One line of JSON with the addresses, instead of text.
+    #[arg(long)]
+    json: bool,
+    /// The resources to start with (JSON), instead of a small sample.
+    #[arg(long, value_name = "FILE")]
+    world: Option<PathBuf>,
+    /// Serve Resource Manager over https too, with this certificate (PEM).
+    #[arg(long, value_name = "FILE", requires = "tls_key")]
+    tls_cert: Option<PathBuf>,
+    /// The certificate's key (PEM).
+    #[arg(long, value_name = "FILE", requires = "tls_cert")]
+    tls_key: Option<PathBuf>,
+    /// The handler's log filter.
+    #[arg(long, default_value = "info", value_name = "FILTER")]
+    log: String,
+}
+
+/// Above this, the waits of the handler, which lives in real time, decide instead of Azure's.
+const FASTEST: f64 = 200.0;
+
+fn speed(text: &str) -> Result<f64, String> {
+    match text.parse() {
+        Ok(speed) if (1.0..=FASTEST).contains(&speed) => Ok(speed),
+        _ => Err(format!("write a number from 1 to {FASTEST}")),
+    }
+}
+
+/// A local cloud in a folder of its own, which goes when it goes.
+pub(super) struct Staged {
+    pub(super) cloud: LocalCloud,
+    _folder: TempDir,
+}
+
+pub(super) async fn start(
+    args: &CloudArgs,
+    world: World,
+    tls: Option<(PathBuf, PathBuf)>,
+    log_filter: &str,
+    log: impl Fn(&LogLine) + Send + Sync + 'static,
+) -> anyhow::Result<Staged> {
+    let handler = package::handler(&args.handler).await?;
+    let folder = tempfile::tempdir().context("no folder for temporary files")?;
+    let script_root = folder.path().join("dist");
+    layout::stage(&script_root, &handler).context("cannot stage the functions")?;
+    let profiles = match &args.profiles {
+        Some(given) => std::path::absolute(given)?,
+        None => {
+            let sample = folder.path().join("profiles.yaml");
+            std::fs::write(&sample, desired::sample())?;
+            sample
+        }
+    };
+    let options = LocalOptions {
+        script_root,
+        profiles,
+        azure: Settings { seed: args.seed, ..Settings::default() },
+        world,
+        speed: args.speed,
+        log_filter: log_filter.to_owned(),
+        log: Some(Arc::new(log)),
+        tls,
+    };
+    Ok(Staged { cloud: LocalCloud::start(options).await?, _folder: folder })
+}
+
+pub(super) async fn run(args: LocalArgs) -> anyhow::Result<Ending> {
+    let world = match &args.world {
+        None => World::sample(),
+        Some(path) => {
+            let text =
+                std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+            World::parse(&text).map_err(|error| Usage(format!("{}: {error}", path.display())))?
+        }
+    };
+    let tls = args.tls_cert.zip(args.tls_key);
+    let staged = start(&args.cloud, world, tls, &args.log, |line| remark(&line.text)).await?;
+    if !staged.cloud.host.wait_ready().await {
+        anyhow::bail!("the handler did not start; its log is above");
+    }
+    if args.json {
+        print(&format!("{}\n", staged.cloud.addresses.to_json()));
+    } else {
+        print(&announcement(&staged.cloud));
+    }
+    tokio::signal::ctrl_c().await?;
+    staged.cloud.host.shutdown().await;
+    Ok(Ending::Fine)
+}
+
+fn announcement(cloud: &LocalCloud) -> String {
+    let addresses = &cloud.addresses;
+    let mut text = format!(
+        "Resource Manager  {}\nIdentity          {}\nService Bus       {}\nFunctions host    {}\n\n\
+         The state of the simulated Azure: {}/_sim/state\n\nFor other programs:\n",
+        addresses.arm, addresses.identity, addresses.bus, addresses.functions, addresses.arm
+    );
+    for (name, value) in cloud.client_settings() {
+        text.push_str(&format!("export {name}='{value}'\n"));
+    }
+    text.push_str("\nCtrl-C ends it.\n");
+    text
+}
