@@ -621,3 +621,83 @@ async fn the_same_seed_gives_the_same_azure() {
     }
     assert_eq!(story().await, story().await);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_malformed_document_is_refused_and_breaks_nothing() {
+    let sim = Sim::new(Settings::immediate());
+    let hub = sim.hub("h1", json!({})).await;
+    for path in [
+        "/properties",
+        "/properties/eventHubEndpoints",
+        "/properties/eventHubEndpoints/events",
+        "/properties/routing",
+        "/properties/routing/endpoints",
+        "/properties/routing/endpoints/eventHubs",
+        "/properties/routing/routes",
+        "/properties/routing/fallbackRoute",
+        "/properties/storageEndpoints",
+        "/properties/storageEndpoints/$default",
+        "/properties/messagingEndpoints",
+        "/properties/cloudToDevice",
+        "/properties/minTlsVersion",
+        "/properties/features",
+        "/identity",
+        "/sku",
+        "/tags",
+        "/location",
+    ] {
+        for odd in [json!("text"), json!(7), json!([1]), json!([{}]), json!({"a": [{}]}), Value::Null] {
+            let mut body = hub.clone();
+            body.as_object_mut().unwrap().remove("etag");
+            *body.pointer_mut(path).unwrap() = odd.clone();
+            let status = sim.put(&hub_path("h1"), body.clone()).await.status;
+            assert!(matches!(status, 201 | 400 | 409), "{path} = {odd}: {status}");
+            assert_eq!(sim.get(&hub_path("h1")).await.status, 200, "{path} = {odd}");
+            body["name"] = json!("h2");
+            body["resourceGroup"] = json!("rg-data");
+            let status = sim.call("POST", "/_sim/hubs", &[], body).await.status;
+            assert!(matches!(status, 201 | 400 | 409), "{path} = {odd}: {status}");
+            sim.call("DELETE", "/_sim/hubs/h2", &[], Value::Null).await;
+        }
+    }
+    let mut many = hub.clone();
+    many["properties"]["eventHubEndpoints"]["events"]["partitionCount"] = json!(u64::MAX);
+    many["name"] = json!("h3");
+    let path = hub_path("h3");
+    assert_eq!(sim.put(&path, many).await.body["code"], 400_016);
+}
+
+/// Over a real socket, on real time.
+#[tokio::test]
+async fn a_lost_connection_is_one_for_a_real_client_and_a_webhook_gets_the_events() {
+    let sim = Sim::new(Settings::immediate());
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let (sender, mut inbox) = tokio::sync::mpsc::unbounded_channel();
+    let webhook = axum::routing::post(move |axum::Json(body): axum::Json<Value>| async move {
+        sender.send(body).unwrap();
+    });
+    let app = sim.azure.arm_router();
+    let app = Router::new().route("/hook", webhook).fallback_service(app);
+    tokio::spawn(async move { axum::serve(listener, app).await });
+    let hook = format!("http://{address}/hook").parse().unwrap();
+    sim.azure.set_event_sink(Arc::new(hubward::local::azure::HttpEventSink::new(hook)));
+
+    let client = reqwest::Client::new();
+    let url = format!("http://{address}{}?api-version=2023-06-30", hub_path("h1"));
+    let put = || {
+        let body = json!({"location": "westus2", "sku": {"name": "S1", "capacity": 1}});
+        client.put(&url).bearer_auth(sim.azure.token().unwrap()).body(body.to_string()).send()
+    };
+    sim.azure.inject(Fault::new(FaultKind::LoseAnswer));
+    assert!(put().await.is_err(), "no answer at all, not even a status");
+    let answer = put().await.unwrap();
+    assert_eq!(answer.status(), 201);
+    let poll = answer.headers()["azure-asyncoperation"].to_str().unwrap().to_owned();
+    assert!(poll.starts_with(&format!("http://{address}/subscriptions/")));
+    assert_eq!(client.get(&poll).bearer_auth(sim.azure.token().unwrap()).send().await.unwrap().status(), 200);
+    for _ in 0..2 {
+        let event = inbox.recv().await.unwrap();
+        assert_eq!(event[0]["subject"], hub_path("h1"));
+    }
+}

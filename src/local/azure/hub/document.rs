@@ -12,6 +12,41 @@ const KEY_PARTS: [&str; 2] = ["SharedAccessKey", "AccountKey"];
 /// Members that are secret wherever they stand.
 const KEY_MEMBERS: [&str; 4] = ["primaryKey", "secondaryKey", "PrimaryKey", "SecondaryKey"];
 
+/// Checks that what is read below has the kind of value it should have; the first that has not, by name.
+pub(super) fn check_shape(body: &Value) -> Result<(), String> {
+    let properties = &body["properties"];
+    for (name, value) in [
+        ("sku", &body["sku"]),
+        ("identity", &body["identity"]),
+        ("identity.userAssignedIdentities", &body["identity"]["userAssignedIdentities"]),
+        ("properties", properties),
+        ("properties.eventHubEndpoints", &properties["eventHubEndpoints"]),
+        ("properties.eventHubEndpoints.events", &properties["eventHubEndpoints"]["events"]),
+        ("properties.routing", &properties["routing"]),
+        ("properties.routing.endpoints", &properties["routing"]["endpoints"]),
+        ("properties.routing.fallbackRoute", &properties["routing"]["fallbackRoute"]),
+        ("properties.storageEndpoints", &properties["storageEndpoints"]),
+        ("properties.storageEndpoints.$default", &properties["storageEndpoints"]["$default"]),
+        ("properties.messagingEndpoints", &properties["messagingEndpoints"]),
+        ("properties.cloudToDevice", &properties["cloudToDevice"]),
+    ] {
+        if !value.is_object() && !value.is_null() {
+            return Err(name.to_owned());
+        }
+    }
+    let routing = &properties["routing"];
+    let lists = ENDPOINT_LISTS.map(|list| (list, &routing["endpoints"][list]));
+    for (name, value) in
+        lists.into_iter().chain([("routes", &routing["routes"]), ("enrichments", &routing["enrichments"])])
+    {
+        let items = value.as_array();
+        if !value.is_null() && !items.is_some_and(|items| items.iter().all(Value::is_object)) {
+            return Err(format!("properties.routing.{name}"));
+        }
+    }
+    Ok(())
+}
+
 /// The properties that were sent: without nulls and without what only the service writes.
 pub(super) fn sent(properties: &Value) -> Map<String, Value> {
     const READ_ONLY: [&str; 5] =

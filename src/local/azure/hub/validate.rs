@@ -30,8 +30,9 @@ pub(super) fn check(
 
 fn general(properties: &Map<String, Value>, free: bool) -> Result<(), HubError> {
     let count = properties["eventHubEndpoints"]["events"]["partitionCount"].as_u64().unwrap_or(4);
-    if free && count != 2 {
-        let message = format!("Invalid PartitionCount {count} - value must be between 2 and 2.");
+    let most = if free { 2 } else { 128 };
+    if !(2..=most).contains(&count) {
+        let message = format!("Invalid PartitionCount {count} - value must be between 2 and {most}.");
         return Err(HubError::new(400_016, message));
     }
     let tls = properties["minTlsVersion"].as_str().unwrap_or_default();

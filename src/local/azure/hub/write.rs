@@ -24,6 +24,12 @@ impl Azure {
     pub(in crate::local::azure) fn put_hub(&self, state: &mut State, call: &Call, id: &IotHubId) -> Answer {
         let settings = &self.inner.settings;
         let body = call.json()?;
+        document::check_shape(&body).map_err(|name| {
+            let message = format!(
+                "The request content was invalid and could not be deserialized: 'The value of {name} has the wrong type.'."
+            );
+            Reply::arm(400, "InvalidRequestContent", message)
+        })?;
         let group = state.group(id.subscription(), id.resource_group().unwrap_or_default())?.name.clone();
         let known = state.hubs.get(id.key()).cloned();
         ready(call, id, known.as_ref(), Some(&body), settings)?;
