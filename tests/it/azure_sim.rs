@@ -623,6 +623,94 @@ async fn the_same_seed_gives_the_same_azure() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn operations_fail_drag_on_and_are_denied_when_asked_to() {
+    let sim = Sim::new(Settings::default());
+    let hub = sim.hub("h1", json!({"identity": {"type": "SystemAssigned"}})).await;
+    let principal = hub["identity"]["principalId"].as_str().unwrap().to_owned();
+    let path = hub_path("h1");
+    let poll = |answer: &Answer| {
+        let link =
+            answer.headers["azure-asyncoperation"].strip_prefix("http://127.0.0.1:7071").unwrap().to_owned();
+        let sim = &sim;
+        async move { sim.get(&link).await }
+    };
+    let mut body = hub.clone();
+    body.as_object_mut().unwrap().remove("etag");
+    body["tags"] = json!({"a": "b"});
+    sim.azure.inject(Fault::new(FaultKind::FailOperation).code(409_002));
+    let failing = sim.put(&path, body.clone()).await;
+    pass(31).await;
+    assert_eq!(poll(&failing).await.body["error"]["details"][0]["code"], "409002");
+    let after = sim.get(&path).await.body;
+    assert_eq!((&after["tags"], &after["identity"]), (&json!({}), &hub["identity"]), "undone");
+
+    sim.azure.inject(Fault::new(FaultKind::SlowOperation).seconds(100.0));
+    let slow = sim.put(&path, body.clone()).await;
+    pass(120).await;
+    assert_eq!(poll(&slow).await.body["status"], "Running");
+    pass(20).await;
+    assert_eq!(poll(&slow).await.body["status"], "Succeeded");
+    let cut = slow.headers["azure-asyncoperation"].split("&t=").next().unwrap().to_owned();
+    let cut = cut.strip_prefix("http://127.0.0.1:7071").unwrap();
+    assert_eq!(sim.get(cut).await.status, 403, "the address is to be used as it is");
+
+    sim.azure.inject(Fault::new(FaultKind::Conflict409));
+    assert_eq!(sim.put(&path, body.clone()).await.status, 409);
+    sim.azure.inject(Fault::new(FaultKind::PreconditionFailed));
+    assert_eq!(sim.put(&path, body.clone()).await.status, 412);
+    sim.azure.inject(Fault::new(FaultKind::PrincipalNotFound).times(2));
+    assert_eq!((sim.grant(&principal).await.status, sim.grant(&principal).await.status), (400, 400));
+    sim.azure.inject(Fault::new(FaultKind::LatePropagation).seconds(300.0));
+    assert_eq!(sim.grant(&principal).await.status, 201);
+    pass(290).await;
+    assert_eq!(sim.azure.state()["roleAssignments"][0]["propagated"], false);
+    pass(11).await;
+    assert_eq!(sim.azure.state()["roleAssignments"][0]["propagated"], true);
+
+    let user =
+        format!("{SUB}/resourceGroups/rg-data/providers/Microsoft.ManagedIdentity/userAssignedIdentities/u1");
+    sim.put(&user, json!({"location": "westus2"})).await;
+    body["identity"] = json!({"type": "UserAssigned", "userAssignedIdentities": {&user: {}}});
+    sim.azure.inject(Fault::new(FaultKind::DenyIdentity));
+    let denied = sim.put(&path, body.clone()).await;
+    assert_eq!((denied.status, &denied.body["error"]["code"]), (403, &json!("LinkedAuthorizationFailed")));
+    assert_eq!(sim.azure.state()["faults"], json!([]), "all of them are used up");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_event_may_be_a_cloud_event_come_late_or_get_lost() {
+    let mut settings = Settings::default();
+    settings.events.cloud_events = true;
+    let sim = Sim::new(settings);
+    let inbox = Arc::new(Inbox::default());
+    sim.azure.set_event_sink(inbox.clone());
+    let hub = sim.hub("h1", json!({})).await;
+    pass(3).await;
+    {
+        let got = inbox.got.lock().unwrap();
+        let (body, headers) = &got[0];
+        assert_eq!(body["specversion"], "1.0");
+        assert_eq!((&body["subject"], &body["source"]), (&hub["id"], &json!(SUB)));
+        assert_eq!(headers["content-type"], "application/cloudevents+json; charset=utf-8");
+    }
+    let path = hub_path("h1");
+    sim.azure.inject(Fault::new(FaultKind::LoseEvent));
+    assert_eq!(sim.call("PATCH", &path, &[], json!({"tags": {}})).await.status, 200);
+    pass(60).await;
+    assert_eq!(inbox.count(), 1);
+    sim.azure.inject(Fault::new(FaultKind::LateEvent).seconds(500.0));
+    assert_eq!(sim.call("PATCH", &path, &[], json!({"tags": {}})).await.status, 200);
+    pass(400).await;
+    assert_eq!(inbox.count(), 1);
+    pass(200).await;
+    assert_eq!(inbox.count(), 2);
+    let told = sim.call("POST", "/_sim/events", &[], json!({"hub": "h1", "verb": "delete"})).await;
+    assert_eq!(told.body["eventType"], "Microsoft.Resources.ResourceDeleteSuccess");
+    pass(3).await;
+    assert_eq!(inbox.count(), 3);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_malformed_document_is_refused_and_breaks_nothing() {
     let sim = Sim::new(Settings::immediate());
     let hub = sim.hub("h1", json!({})).await;
