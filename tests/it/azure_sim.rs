@@ -711,6 +711,72 @@ async fn an_event_may_be_a_cloud_event_come_late_or_get_lost() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_grant_on_the_parent_counts_for_queues_topics_and_containers() {
+    let data = format!("{SUB}/resourceGroups/rg-data");
+    let (hub, user) =
+        (hub_path("h1"), format!("{data}/providers/Microsoft.ManagedIdentity/userAssignedIdentities/u1"));
+    let account = format!("{data}/providers/Microsoft.Storage/storageAccounts/acct1");
+    let bus = format!("{data}/providers/Microsoft.ServiceBus/namespaces/bus1");
+    let principal = "7c0f0d3e-58a2-4d0e-9a64-0a4f3d3b6c11";
+    let grant = |scope: &str, role: &str| json!({"scope": scope, "role": role, "principalId": principal});
+    let world = |grants: Value| {
+        let world = json!({
+            "userAssignedIdentities": [{"id": user, "principalId": principal}],
+            "serviceBusNamespaces": [{"id": bus, "queues": ["q"], "topics": ["t"]}],
+            "storageAccounts": [{"id": account, "containers": ["c"]}],
+            "roleAssignments": grants,
+            "iotHubs": [{"id": hub, "identity": {"type": "UserAssigned", "userAssignedIdentities": {&user: {}}}}],
+        });
+        World::parse(&world.to_string()).unwrap()
+    };
+    let uses = |name: &str, uri: &str, more: Value| {
+        let mut endpoint = json!({
+            "name": name, "endpointUri": uri, "authenticationType": "identityBased",
+            "identity": {"userAssignedIdentity": user.replace("resourceGroups", "resourcegroups")},
+        });
+        endpoint.as_object_mut().unwrap().extend(more.as_object().cloned().unwrap());
+        endpoint
+    };
+    let uri = "sb://bus1.servicebus.windows.net";
+    let container =
+        |name: &str| uses("c", "https://acct1.blob.core.windows.net", json!({"containerName": name}));
+    let lists = |container: Value| {
+        json!({
+            "serviceBusQueues": [uses("q", uri, json!({"entityPath": "q"}))],
+            "serviceBusTopics": [uses("t", uri, json!({"entityPath": "t"}))],
+            "storageContainers": [container],
+        })
+    };
+    let grants = json!([
+        grant(&bus, "Azure Service Bus Data Sender"),
+        grant(&account, "Storage Blob Data Contributor")
+    ]);
+
+    let sim = Sim::of(Settings::immediate(), world(grants.clone()), 1.0);
+    let mut body = sim.get(&hub).await.body;
+    body["properties"]["routing"]["endpoints"] = lists(container("nowhere"));
+    assert_eq!(sim.put(&hub, body.clone()).await.body["code"], 400_123);
+    body["properties"]["routing"]["endpoints"] = lists(container("c"));
+    let accepted = sim.put(&hub, body.clone()).await;
+    assert_eq!(accepted.status, 201, "{}", accepted.body);
+    let again = sim.get(&hub).await.body;
+    assert_eq!(sim.put(&hub, again.clone()).await.status, 201, "a GET can be sent back");
+
+    let mut upload = sim.get(&hub).await.body;
+    upload["properties"]["storageEndpoints"]["$default"] = json!({
+        "containerName": "c", "authenticationType": "identityBased",
+        "connectionString": "DefaultEndpointsProtocol=https;AccountName=acct1;AccountKey=uploadkey=",
+    });
+    assert_eq!(sim.put(&hub, upload.clone()).await.body["code"], 400_118, "there is no system identity");
+    upload["properties"]["storageEndpoints"]["$default"]["identity"] = json!({"userAssignedIdentity": user});
+    assert_eq!(sim.put(&hub, upload).await.status, 201);
+
+    let sim = Sim::of(Settings::immediate(), world(json!([grants[0]])), 1.0);
+    body.as_object_mut().unwrap().remove("etag");
+    assert_eq!(sim.put(&hub, body).await.body["code"], 400_117, "nothing was granted on the account");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_malformed_document_is_refused_and_breaks_nothing() {
     let sim = Sim::new(Settings::immediate());
     let hub = sim.hub("h1", json!({})).await;

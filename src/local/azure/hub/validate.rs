@@ -8,8 +8,8 @@ use std::collections::BTreeSet;
 use serde_json::{Map, Value};
 
 use super::{
-    ENDPOINT_LISTS, Hub,
-    document::{self, connection_part},
+    ENDPOINT_LISTS, Hub, document,
+    secrets::connection_part,
     target::{is_identity_based, user_identity},
 };
 use crate::local::azure::{answer::HubError, settings::RefusalCodes};
