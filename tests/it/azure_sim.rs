@@ -621,3 +621,237 @@ async fn the_same_seed_gives_the_same_azure() {
     }
     assert_eq!(story().await, story().await);
 }
+
+#[tokio::test(start_paused = true)]
+async fn operations_fail_drag_on_and_are_denied_when_asked_to() {
+    let sim = Sim::new(Settings::default());
+    let hub = sim.hub("h1", json!({"identity": {"type": "SystemAssigned"}})).await;
+    let principal = hub["identity"]["principalId"].as_str().unwrap().to_owned();
+    let path = hub_path("h1");
+    let poll = |answer: &Answer| {
+        let link =
+            answer.headers["azure-asyncoperation"].strip_prefix("http://127.0.0.1:7071").unwrap().to_owned();
+        let sim = &sim;
+        async move { sim.get(&link).await }
+    };
+    let mut body = hub.clone();
+    body.as_object_mut().unwrap().remove("etag");
+    body["tags"] = json!({"a": "b"});
+    sim.azure.inject(Fault::new(FaultKind::FailOperation).code(409_002));
+    let failing = sim.put(&path, body.clone()).await;
+    pass(31).await;
+    assert_eq!(poll(&failing).await.body["error"]["details"][0]["code"], "409002");
+    let after = sim.get(&path).await.body;
+    assert_eq!((&after["tags"], &after["identity"]), (&json!({}), &hub["identity"]), "undone");
+
+    sim.azure.inject(Fault::new(FaultKind::SlowOperation).seconds(100.0));
+    let slow = sim.put(&path, body.clone()).await;
+    pass(120).await;
+    assert_eq!(poll(&slow).await.body["status"], "Running");
+    pass(20).await;
+    assert_eq!(poll(&slow).await.body["status"], "Succeeded");
+    let cut = slow.headers["azure-asyncoperation"].split("&t=").next().unwrap().to_owned();
+    let cut = cut.strip_prefix("http://127.0.0.1:7071").unwrap();
+    assert_eq!(sim.get(cut).await.status, 403, "the address is to be used as it is");
+
+    sim.azure.inject(Fault::new(FaultKind::Conflict409));
+    assert_eq!(sim.put(&path, body.clone()).await.status, 409);
+    sim.azure.inject(Fault::new(FaultKind::PreconditionFailed));
+    assert_eq!(sim.put(&path, body.clone()).await.status, 412);
+    sim.azure.inject(Fault::new(FaultKind::PrincipalNotFound).times(2));
+    assert_eq!((sim.grant(&principal).await.status, sim.grant(&principal).await.status), (400, 400));
+    sim.azure.inject(Fault::new(FaultKind::LatePropagation).seconds(300.0));
+    assert_eq!(sim.grant(&principal).await.status, 201);
+    pass(290).await;
+    assert_eq!(sim.azure.state()["roleAssignments"][0]["propagated"], false);
+    pass(11).await;
+    assert_eq!(sim.azure.state()["roleAssignments"][0]["propagated"], true);
+
+    let user =
+        format!("{SUB}/resourceGroups/rg-data/providers/Microsoft.ManagedIdentity/userAssignedIdentities/u1");
+    sim.put(&user, json!({"location": "westus2"})).await;
+    body["identity"] = json!({"type": "UserAssigned", "userAssignedIdentities": {&user: {}}});
+    sim.azure.inject(Fault::new(FaultKind::DenyIdentity));
+    let denied = sim.put(&path, body.clone()).await;
+    assert_eq!((denied.status, &denied.body["error"]["code"]), (403, &json!("LinkedAuthorizationFailed")));
+    assert_eq!(sim.azure.state()["faults"], json!([]), "all of them are used up");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_event_may_be_a_cloud_event_come_late_or_get_lost() {
+    let mut settings = Settings::default();
+    settings.events.cloud_events = true;
+    let sim = Sim::new(settings);
+    let inbox = Arc::new(Inbox::default());
+    sim.azure.set_event_sink(inbox.clone());
+    let hub = sim.hub("h1", json!({})).await;
+    pass(3).await;
+    {
+        let got = inbox.got.lock().unwrap();
+        let (body, headers) = &got[0];
+        assert_eq!(body["specversion"], "1.0");
+        assert_eq!((&body["subject"], &body["source"]), (&hub["id"], &json!(SUB)));
+        assert_eq!(headers["content-type"], "application/cloudevents+json; charset=utf-8");
+    }
+    let path = hub_path("h1");
+    sim.azure.inject(Fault::new(FaultKind::LoseEvent));
+    assert_eq!(sim.call("PATCH", &path, &[], json!({"tags": {}})).await.status, 200);
+    pass(60).await;
+    assert_eq!(inbox.count(), 1);
+    sim.azure.inject(Fault::new(FaultKind::LateEvent).seconds(500.0));
+    assert_eq!(sim.call("PATCH", &path, &[], json!({"tags": {}})).await.status, 200);
+    pass(400).await;
+    assert_eq!(inbox.count(), 1);
+    pass(200).await;
+    assert_eq!(inbox.count(), 2);
+    let told = sim.call("POST", "/_sim/events", &[], json!({"hub": "h1", "verb": "delete"})).await;
+    assert_eq!(told.body["eventType"], "Microsoft.Resources.ResourceDeleteSuccess");
+    pass(3).await;
+    assert_eq!(inbox.count(), 3);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_grant_on_the_parent_counts_for_queues_topics_and_containers() {
+    let data = format!("{SUB}/resourceGroups/rg-data");
+    let (hub, user) =
+        (hub_path("h1"), format!("{data}/providers/Microsoft.ManagedIdentity/userAssignedIdentities/u1"));
+    let account = format!("{data}/providers/Microsoft.Storage/storageAccounts/acct1");
+    let bus = format!("{data}/providers/Microsoft.ServiceBus/namespaces/bus1");
+    let principal = "7c0f0d3e-58a2-4d0e-9a64-0a4f3d3b6c11";
+    let grant = |scope: &str, role: &str| json!({"scope": scope, "role": role, "principalId": principal});
+    let world = |grants: Value| {
+        let world = json!({
+            "userAssignedIdentities": [{"id": user, "principalId": principal}],
+            "serviceBusNamespaces": [{"id": bus, "queues": ["q"], "topics": ["t"]}],
+            "storageAccounts": [{"id": account, "containers": ["c"]}],
+            "roleAssignments": grants,
+            "iotHubs": [{"id": hub, "identity": {"type": "UserAssigned", "userAssignedIdentities": {&user: {}}}}],
+        });
+        World::parse(&world.to_string()).unwrap()
+    };
+    let uses = |name: &str, uri: &str, more: Value| {
+        let mut endpoint = json!({
+            "name": name, "endpointUri": uri, "authenticationType": "identityBased",
+            "identity": {"userAssignedIdentity": user.replace("resourceGroups", "resourcegroups")},
+        });
+        endpoint.as_object_mut().unwrap().extend(more.as_object().cloned().unwrap());
+        endpoint
+    };
+    let uri = "sb://bus1.servicebus.windows.net";
+    let container =
+        |name: &str| uses("c", "https://acct1.blob.core.windows.net", json!({"containerName": name}));
+    let lists = |container: Value| {
+        json!({
+            "serviceBusQueues": [uses("q", uri, json!({"entityPath": "q"}))],
+            "serviceBusTopics": [uses("t", uri, json!({"entityPath": "t"}))],
+            "storageContainers": [container],
+        })
+    };
+    let grants = json!([
+        grant(&bus, "Azure Service Bus Data Sender"),
+        grant(&account, "Storage Blob Data Contributor")
+    ]);
+
+    let sim = Sim::of(Settings::immediate(), world(grants.clone()), 1.0);
+    let mut body = sim.get(&hub).await.body;
+    body["properties"]["routing"]["endpoints"] = lists(container("nowhere"));
+    assert_eq!(sim.put(&hub, body.clone()).await.body["code"], 400_123);
+    body["properties"]["routing"]["endpoints"] = lists(container("c"));
+    let accepted = sim.put(&hub, body.clone()).await;
+    assert_eq!(accepted.status, 201, "{}", accepted.body);
+    let again = sim.get(&hub).await.body;
+    assert_eq!(sim.put(&hub, again.clone()).await.status, 201, "a GET can be sent back");
+
+    let mut upload = sim.get(&hub).await.body;
+    upload["properties"]["storageEndpoints"]["$default"] = json!({
+        "containerName": "c", "authenticationType": "identityBased",
+        "connectionString": "DefaultEndpointsProtocol=https;AccountName=acct1;AccountKey=uploadkey=",
+    });
+    assert_eq!(sim.put(&hub, upload.clone()).await.body["code"], 400_118, "there is no system identity");
+    upload["properties"]["storageEndpoints"]["$default"]["identity"] = json!({"userAssignedIdentity": user});
+    assert_eq!(sim.put(&hub, upload).await.status, 201);
+
+    let sim = Sim::of(Settings::immediate(), world(json!([grants[0]])), 1.0);
+    body.as_object_mut().unwrap().remove("etag");
+    assert_eq!(sim.put(&hub, body).await.body["code"], 400_117, "nothing was granted on the account");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_malformed_document_is_refused_and_breaks_nothing() {
+    let sim = Sim::new(Settings::immediate());
+    let hub = sim.hub("h1", json!({})).await;
+    for path in [
+        "/properties",
+        "/properties/eventHubEndpoints",
+        "/properties/eventHubEndpoints/events",
+        "/properties/routing",
+        "/properties/routing/endpoints",
+        "/properties/routing/endpoints/eventHubs",
+        "/properties/routing/routes",
+        "/properties/routing/fallbackRoute",
+        "/properties/storageEndpoints",
+        "/properties/storageEndpoints/$default",
+        "/properties/messagingEndpoints",
+        "/properties/cloudToDevice",
+        "/properties/minTlsVersion",
+        "/properties/features",
+        "/identity",
+        "/sku",
+        "/tags",
+        "/location",
+    ] {
+        for odd in [json!("text"), json!(7), json!([1]), json!([{}]), json!({"a": [{}]}), Value::Null] {
+            let mut body = hub.clone();
+            body.as_object_mut().unwrap().remove("etag");
+            *body.pointer_mut(path).unwrap() = odd.clone();
+            let status = sim.put(&hub_path("h1"), body.clone()).await.status;
+            assert!(matches!(status, 201 | 400 | 409), "{path} = {odd}: {status}");
+            assert_eq!(sim.get(&hub_path("h1")).await.status, 200, "{path} = {odd}");
+            body["name"] = json!("h2");
+            body["resourceGroup"] = json!("rg-data");
+            let status = sim.call("POST", "/_sim/hubs", &[], body).await.status;
+            assert!(matches!(status, 201 | 400 | 409), "{path} = {odd}: {status}");
+            sim.call("DELETE", "/_sim/hubs/h2", &[], Value::Null).await;
+        }
+    }
+    let mut many = hub.clone();
+    many["properties"]["eventHubEndpoints"]["events"]["partitionCount"] = json!(u64::MAX);
+    many["name"] = json!("h3");
+    let path = hub_path("h3");
+    assert_eq!(sim.put(&path, many).await.body["code"], 400_016);
+}
+
+/// Over a real socket, on real time.
+#[tokio::test]
+async fn a_lost_connection_is_one_for_a_real_client_and_a_webhook_gets_the_events() {
+    let sim = Sim::new(Settings::immediate());
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let (sender, mut inbox) = tokio::sync::mpsc::unbounded_channel();
+    let webhook = axum::routing::post(move |axum::Json(body): axum::Json<Value>| async move {
+        sender.send(body).unwrap();
+    });
+    let app = sim.azure.arm_router();
+    let app = Router::new().route("/hook", webhook).fallback_service(app);
+    tokio::spawn(async move { axum::serve(listener, app).await });
+    let hook = format!("http://{address}/hook").parse().unwrap();
+    sim.azure.set_event_sink(Arc::new(hubward::local::azure::HttpEventSink::new(hook)));
+
+    let client = reqwest::Client::new();
+    let url = format!("http://{address}{}?api-version=2023-06-30", hub_path("h1"));
+    let put = || {
+        let body = json!({"location": "westus2", "sku": {"name": "S1", "capacity": 1}});
+        client.put(&url).bearer_auth(sim.azure.token().unwrap()).body(body.to_string()).send()
+    };
+    sim.azure.inject(Fault::new(FaultKind::LoseAnswer));
+    assert!(put().await.is_err(), "no answer at all, not even a status");
+    let answer = put().await.unwrap();
+    assert_eq!(answer.status(), 201);
+    let poll = answer.headers()["azure-asyncoperation"].to_str().unwrap().to_owned();
+    assert!(poll.starts_with(&format!("http://{address}/subscriptions/")));
+    assert_eq!(client.get(&poll).bearer_auth(sim.azure.token().unwrap()).send().await.unwrap().status(), 200);
+    for _ in 0..2 {
+        let event = inbox.recv().await.unwrap();
+        assert_eq!(event[0]["subject"], hub_path("h1"));
+    }
+}

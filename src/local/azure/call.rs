@@ -26,6 +26,11 @@ pub(super) struct Caller {
 }
 
 impl Caller {
+    /// Nobody yet: a call without a good token.
+    pub(super) fn nobody() -> Self {
+        Self { name: "nobody".to_owned(), client: String::new(), object: String::new() }
+    }
+
     /// Whoever uses `/_sim`: another tool or person than the one under test.
     pub(super) fn operator() -> Self {
         Self {

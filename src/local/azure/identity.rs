@@ -121,7 +121,7 @@ fn problem(status: u16, error: &str, description: &str) -> Response {
 }
 
 impl State {
-    /// The caller with this client or object id, or the first one.
+    /// The caller with this client, object or resource id, or the first one.
     fn caller(&self, id: Option<&str>) -> Option<Caller> {
         let Some(id) = id else { return self.callers.first().cloned() };
         let fits = |caller: &&Caller| {
@@ -130,7 +130,8 @@ impl State {
         self.callers.iter().find(fits).cloned().or_else(|| {
             // A user-assigned identity of the world may be attached to whoever asks.
             let found = self.identities.values().find(|identity| {
-                identity.client.eq_ignore_ascii_case(id) || identity.principal.eq_ignore_ascii_case(id)
+                let ids = [&identity.client, &identity.principal, &identity.id];
+                ids.iter().any(|known| known.eq_ignore_ascii_case(id))
             })?;
             Some(Caller {
                 name: found.name().to_owned(),

@@ -61,7 +61,7 @@ async fn serve(Extract(azure): Extract<Azure>, request: Request) -> Response {
         headers: parts.headers,
         body,
         origin,
-        caller: Caller::operator(),
+        caller: Caller::nobody(),
         request_id: String::new(),
         correlation_id: String::new(),
         now: azure.inner.clock.now(),

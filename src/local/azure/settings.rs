@@ -118,7 +118,7 @@ impl Default for Settings {
 }
 
 impl Settings {
-    /// No waiting anywhere: for tests whose subject is not time.
+    /// No waiting and no throttling: for tests whose subject is not time.
     pub fn immediate() -> Self {
         Self {
             hub_create_seconds: 0.0,
@@ -127,6 +127,7 @@ impl Settings {
             principal_visible_seconds: 0.0,
             propagation_min_seconds: 0.0,
             propagation_max_seconds: 0.0,
+            throttling: Throttling { enabled: false, ..Throttling::default() },
             events: EventSettings { delay_seconds: 0.0, ..EventSettings::default() },
             ..Self::default()
         }
@@ -258,4 +259,20 @@ impl Default for EventSettings {
 /// Seconds as a duration; what makes no sense counts as zero.
 pub(super) fn seconds(number: f64) -> Duration {
     Duration::try_from_secs_f64(number).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn settings_read_back_and_name_what_is_unknown() {
+        let text = serde_json::to_string(&Settings::default()).unwrap();
+        assert_eq!(serde_json::from_str::<Settings>(&text).unwrap(), Settings::default());
+        let some = r#"{"endpointValidation": "async", "propagationMaxSeconds": 600}"#;
+        let read: Settings = serde_json::from_str(some).unwrap();
+        assert_eq!(read.endpoint_validation, EndpointValidation::Async);
+        let err = serde_json::from_str::<Settings>(r#"{"sed": 1}"#).unwrap_err();
+        assert!(err.to_string().contains("`sed`"));
+    }
 }

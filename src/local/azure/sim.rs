@@ -118,6 +118,11 @@ async fn create(azure: &Azure, call: Call) -> Answer {
         return Err(problem(409, format!("name: the hub `{name}` is there already")));
     }
     let wait = body.shift_remove("wait").is_some_and(|wait| wait == true);
+    for name in ["properties", "sku", "tags", "identity", "endpoints"] {
+        if body.get(name).is_some_and(|value| !value.is_object()) {
+            return Err(problem(400, format!("{name}: must be an object")));
+        }
+    }
     let mut document = json!({
         "location": body.get("location").cloned().unwrap_or_else(|| json!("westus2")),
         "sku": body.get("sku").cloned().unwrap_or_else(|| json!({"name": "S1", "capacity": 1})),
@@ -129,7 +134,7 @@ async fn create(azure: &Azure, call: Call) -> Answer {
     }
     if body.contains_key("endpoints") || body.contains_key("routes") {
         let routing = &mut document["properties"]["routing"];
-        if routing.is_null() {
+        if !routing.is_object() {
             *routing = json!({"fallbackRoute": {
                 "name": "$fallback", "source": "DeviceMessages", "condition": "true",
                 "endpointNames": ["events"], "isEnabled": true,

@@ -1,6 +1,6 @@
 //! IoT hubs: what one is, and how a GET shows it.
 //!
-//! `document` completes and masks documents, `validate` refuses them, `write` carries out PUT, PATCH
+//! `document` completes documents, `secrets` masks them and puts keys back, `validate` refuses them, `write` carries out PUT, PATCH
 //! and DELETE as operations that take time, `read` answers everything else.
 //! <https://learn.microsoft.com/rest/api/iothub/iot-hub-resource>
 
@@ -8,6 +8,7 @@ pub(super) mod device;
 mod document;
 mod operation;
 mod read;
+mod secrets;
 mod target;
 mod validate;
 mod write;
@@ -87,8 +88,8 @@ impl Hub {
         let number = random.word() % 90_000_000 + 10_000_000;
         let namespace =
             format!("sb://iothub-ns-{host}-{number}-{}.servicebus.windows.net/", random.letters(10));
-        let policies = document::default_policies(random);
-        let monitoring = document::monitoring(&path, &namespace, random);
+        let policies = secrets::default_policies(random);
+        let monitoring = secrets::monitoring(&path, &namespace, random);
         Self {
             id,
             location: String::new(),
@@ -118,9 +119,9 @@ impl Hub {
     /// Every key in it.
     pub(super) fn secrets(&self) -> Vec<String> {
         let mut found = Vec::new();
-        document::collect_keys(&Value::Array(self.policies.clone()), &mut found);
-        document::collect_keys(&self.monitoring, &mut found);
-        document::collect_keys(&Value::Object(self.properties.clone()), &mut found);
+        secrets::collect_keys(&Value::Array(self.policies.clone()), &mut found);
+        secrets::collect_keys(&self.monitoring, &mut found);
+        secrets::collect_keys(&Value::Object(self.properties.clone()), &mut found);
         found
     }
 
@@ -171,7 +172,7 @@ impl Hub {
             events["endpoint"] = json!(self.namespace);
         }
         let mut properties = Value::Object(shown);
-        document::mask(&mut properties);
+        secrets::mask(&mut properties);
         document::as_of_version(&mut properties, version, &iso(self.created));
         body.insert("properties".to_owned(), properties);
         body.insert("sku".to_owned(), self.sku.clone());

@@ -6,7 +6,7 @@
 use serde_json::{Map, Value};
 use time::OffsetDateTime;
 
-use super::{Hub, document};
+use super::{Hub, document, secrets};
 use crate::local::azure::{
     answer::HubError,
     roles::{BLOB_DATA_CONTRIBUTOR, EVENT_HUBS_DATA_SENDER, SERVICE_BUS_DATA_SENDER},
@@ -72,17 +72,22 @@ fn check_file_upload(
     if !is_identity_based(entry) || unchanged {
         return Ok(());
     }
-    let Some(principal) = principal(state, hub, entry) else {
+    let on_hub = match user_identity(entry) {
+        Some(id) => hub.users.iter().any(|user| user.eq_ignore_ascii_case(id)),
+        None => hub.system_on,
+    };
+    if !on_hub {
         return Err(HubError::new(
             settings.refusals.identity_missing,
             "storageEndpoints:$default, the identity is not assigned to the IoT hub.",
         ));
-    };
+    }
     let text = entry["connectionString"].as_str().unwrap_or_default();
     let Some(account) = account(state, text) else { return Ok(()) };
     let container = entry["containerName"].as_str().unwrap_or_default().to_ascii_lowercase();
     let target = format!("{account}/blobservices/default/containers/{container}");
-    if state.is_granted(&principal, BLOB_DATA_CONTRIBUTOR, &target, now) {
+    let principal = principal(state, hub, entry);
+    if principal.is_some_and(|principal| state.is_granted(&principal, BLOB_DATA_CONTRIBUTOR, &target, now)) {
         return Ok(());
     }
     Err(HubError::new(settings.refusals.storage_denied, "storage endpoint authorization rejected"))
@@ -146,7 +151,7 @@ pub(super) fn find_target(state: &State, list: &str, endpoint: &Value) -> Option
 }
 
 fn account(state: &State, connection: &str) -> Option<String> {
-    let name = document::connection_part(connection, "AccountName")?.to_ascii_lowercase();
+    let name = secrets::connection_part(connection, "AccountName")?.to_ascii_lowercase();
     let suffix = format!("/microsoft.storage/storageaccounts/{name}");
     state.targets.keys().find(|id| id.ends_with(&suffix)).cloned()
 }

@@ -8,8 +8,8 @@ use std::collections::BTreeSet;
 use serde_json::{Map, Value};
 
 use super::{
-    ENDPOINT_LISTS, Hub,
-    document::{self, connection_part},
+    ENDPOINT_LISTS, Hub, document,
+    secrets::connection_part,
     target::{is_identity_based, user_identity},
 };
 use crate::local::azure::{answer::HubError, settings::RefusalCodes};
@@ -30,8 +30,9 @@ pub(super) fn check(
 
 fn general(properties: &Map<String, Value>, free: bool) -> Result<(), HubError> {
     let count = properties["eventHubEndpoints"]["events"]["partitionCount"].as_u64().unwrap_or(4);
-    if free && count != 2 {
-        let message = format!("Invalid PartitionCount {count} - value must be between 2 and 2.");
+    let most = if free { 2 } else { 128 };
+    if !(2..=most).contains(&count) {
+        let message = format!("Invalid PartitionCount {count} - value must be between 2 and {most}.");
         return Err(HubError::new(400_016, message));
     }
     let tls = properties["minTlsVersion"].as_str().unwrap_or_default();

@@ -5,7 +5,7 @@ use serde_json::{Map, Value, json};
 use super::{
     Hub, Phase, document,
     operation::{OpKind, Plan},
-    target, validate,
+    secrets, target, validate,
 };
 use crate::{
     local::azure::{
@@ -24,6 +24,12 @@ impl Azure {
     pub(in crate::local::azure) fn put_hub(&self, state: &mut State, call: &Call, id: &IotHubId) -> Answer {
         let settings = &self.inner.settings;
         let body = call.json()?;
+        document::check_shape(&body).map_err(|name| {
+            let message = format!(
+                "The request content was invalid and could not be deserialized: 'The value of {name} has the wrong type.'."
+            );
+            Reply::arm(400, "InvalidRequestContent", message)
+        })?;
         let group = state.group(id.subscription(), id.resource_group().unwrap_or_default())?.name.clone();
         let known = state.hubs.get(id.key()).cloned();
         ready(call, id, known.as_ref(), Some(&body), settings)?;
@@ -52,7 +58,7 @@ impl Azure {
         let old = known.as_ref().map(|hub| hub.properties.clone());
         let shown = document::sent(&body["properties"]);
         let mut sent = shown.clone();
-        document::restore(&mut sent, old.as_ref()).map_err(|name| {
+        secrets::restore(&mut sent, old.as_ref()).map_err(|name| {
             let message = format!(
                 "endpointName:{name}, exceptionMessage:No valid combination of account information found."
             );
@@ -74,7 +80,7 @@ impl Azure {
         hub.system_on = system_on;
         hub.users = users;
         if let Some(policies) =
-            document::policies(&body["properties"]["authorizationPolicies"], &mut state.random)
+            secrets::policies(&body["properties"]["authorizationPolicies"], &mut state.random)
         {
             hub.policies = policies;
         }
@@ -387,4 +393,30 @@ fn put_answer(
         answer.insert("identity".to_owned(), identity);
     }
     Value::Object(answer)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tags_come_bare_quoted_and_as_a_dictionary() {
+        assert_eq!(header_tag("AAAADGg/ebM="), Some("AAAADGg/ebM="));
+        assert_eq!(header_tag("W/\"AAAADGg/ebM=\""), Some("AAAADGg/ebM="));
+        assert_eq!(header_tag("{'IF-MATCH': 'AAAADGg/ebM='}"), None);
+    }
+
+    #[test]
+    fn skus_have_limits() {
+        assert!(check_sku(&json!({"name": "S1", "capacity": 200})).is_ok());
+        assert!(check_sku(&json!({"name": "s3"})).is_ok());
+        for odd in [
+            json!({"name": "S3", "capacity": 11}),
+            json!({"name": "X1"}),
+            json!({"name": "S1", "capacity": 0}),
+            json!({}),
+        ] {
+            assert!(check_sku(&odd).is_err(), "{odd}");
+        }
+    }
 }
