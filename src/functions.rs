@@ -58,7 +58,7 @@ pub struct App {
 impl App {
     /// Sends one work item for each hub that the events are about.
     async fn enqueue(&self, verdicts: Vec<Verdict>) -> Result<InvocationResponse, HandlerError> {
-        let state = self.profiles.current().await.map_err(|error| HandlerError::transient(error))?;
+        let state = self.profiles.current().await.map_err(HandlerError::transient)?;
         let mut response = InvocationResponse::new();
         for verdict in verdicts {
             match verdict {
@@ -96,7 +96,7 @@ impl App {
     /// Looks at one hub, and hands over what is left to do.
     async fn work(&self, item: WorkItem) -> Result<InvocationResponse, HandlerError> {
         let started = Instant::now();
-        let state = self.profiles.current().await.map_err(|error| HandlerError::transient(error))?;
+        let state = self.profiles.current().await.map_err(HandlerError::transient)?;
         let arm = ArmWriter::new(self.arm.until(started + LOOK_UNTIL));
         let not_found = match item.reason {
             Reason::Deleted { .. } => NotFound::Final,
@@ -114,7 +114,7 @@ impl App {
     }
 
     async fn send(&self, item: &WorkItem) -> Result<(), HandlerError> {
-        self.queue.send(item).await.map_err(|error| HandlerError::transient(error))
+        self.queue.send(item).await.map_err(HandlerError::transient)
     }
 }
 
