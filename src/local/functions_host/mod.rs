@@ -335,6 +335,9 @@ impl FunctionsHost {
         let _ = tokio::time::timeout(STOP_LIMIT, quiet).await;
         self.host.worker.stop();
         while self.supervisor.join_next().await.is_some() {}
+        // What was cut off fails now; let it be counted and its messages given back.
+        let cut_off = async { while self.listeners.join_next().await.is_some() {} };
+        let _ = tokio::time::timeout(Duration::from_secs(1), cut_off).await;
         self.listeners.shutdown().await;
         self.host.set_state(HostState::Stopped);
         self.host.status()

@@ -37,6 +37,8 @@ use super::status::{DiagnosticCode, LogLevel, WorkerState, WorkerStatus};
 
 /// How often the host looks whether the worker answers.
 const PROBE_INTERVAL: Duration = Duration::from_millis(25);
+/// How long after a broken connection the worker's exit is noticed.
+const EXIT_NOTICE: Duration = Duration::from_millis(250);
 /// Errors after which the host stops itself.
 const MAX_STRIKES: u32 = 3;
 /// Two errors further apart than this do not add up.
@@ -257,9 +259,9 @@ async fn one_life(
     };
     let early = tokio::select! {
         ready = ready => if ready { None } else {
-            let seconds = launch.handler.initialization_timeout.as_secs();
+            let limit = launch.handler.initialization_timeout;
             Some(End::NeverReady(format!(
-                "the worker did not answer GET / on 127.0.0.1 within {seconds} s; it must listen on \
+                "the worker did not answer GET / on 127.0.0.1 within {limit:?}; it must listen on \
                  FUNCTIONS_CUSTOMHANDLER_PORT"
             )))
         },
@@ -274,6 +276,10 @@ async fn one_life(
             end_of(life, process.as_mut(), orders).await
         }
     };
+    if !matches!(end, End::Exit(Some(0))) {
+        // Before anyone learns of the end, so that a redelivered message waits for the next life.
+        link.connection.send_replace(Connection::Waiting);
+    }
     ended.send_replace(true);
     let last_words = match process {
         Some(process) => process.finish().await,
@@ -444,11 +450,17 @@ impl Channel {
         if *ended.borrow() {
             return Err("Connection refused (127.0.0.1)".to_owned());
         }
-        tokio::select! {
+        let answer = tokio::select! {
             biased;
             answer = self.exchange(request) => answer,
             _ = ended.wait_for(|ended| *ended) => Err("the worker ended: connection closed".to_owned()),
+        };
+        if answer.is_err() {
+            // A broken connection is often the first sign of a crash. Without this pause the message
+            // would come back, and fail again, before the exit has been noticed.
+            let _ = tokio::time::timeout(EXIT_NOTICE, ended.wait_for(|ended| *ended)).await;
         }
+        answer
     }
 
     /// Sends one request and follows redirects as .NET's `HttpClient` does.
