@@ -4,10 +4,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use hubward::local::clock::SimClock;
 use hubward::local::functions_host::{
     DiagnosticCode, FunctionsHost, HostKeys, HostState, ScheduleStatus, StartError, WorkerState,
 };
-use hubward::local::servicebus::{DEAD_LETTER_SUFFIX, Message, QueueOptions};
+use hubward::local::servicebus::{DEAD_LETTER_SUFFIX, Message, QueueOptions, ServiceBus};
 use serde_json::{Value, json};
 use time::macros::datetime;
 
@@ -230,6 +231,41 @@ async fn a_trigger_waits_for_its_queue_to_be_created() {
     world.bus.send("orders", Message::new("x")).unwrap();
     host.wait_idle().await;
     assert_eq!(world.calls().len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_trigger_that_disagrees_with_its_queue_about_sessions_says_so() {
+    let world = World::new().triggered("Orders", bus_trigger(false));
+    world.bus.create_queue("orders", sessions());
+    world.bus.send("orders", Message::new("x").in_session("a")).unwrap();
+    let host = world.start(|_| Reply::ok());
+    host.wait_until(|status| codes(status) == [DiagnosticCode::MissingEntity]).await;
+    host.wait_idle().await;
+    assert_eq!(world.calls().len(), 0);
+}
+
+/// In real time on several threads, with a clock that runs 600 times as fast.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_fast_clock_brings_schedules_forward() {
+    let mut world =
+        World::new().triggered("Orders", bus_trigger(true)).triggered("Sweep", timer("0 */5 * * * *"));
+    world.clock = SimClock::start(NOON, 600.0);
+    world.bus = ServiceBus::new(world.clock.clone());
+    world.bus.create_queue("orders", sessions());
+    for at in 1..=3 {
+        let message = Message::new(at.to_string()).in_session("a").scheduled_at(NOON + at * 2 * MINUTE);
+        world.bus.send("orders", message).unwrap();
+    }
+    let host = world.start(|_| Reply::ok());
+    let done = host.wait_until(|status| {
+        let functions = &status.functions;
+        functions["Orders"].counts.succeeded == 3 && functions["Sweep"].counts.succeeded >= 2
+    });
+    tokio::time::timeout(MINUTE, done).await.unwrap();
+    host.wait_idle().await;
+    let orders = world.calls().into_iter().filter(|call| call.path == "/Orders");
+    assert_eq!(orders.map(|call| call.text()).collect::<Vec<_>>(), ["1", "2", "3"]);
+    host.shutdown().await;
 }
 
 // --- the worker ---
