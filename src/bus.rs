@@ -3,7 +3,7 @@
 //! The published crate `azure_messaging_servicebus` (0.21, the REST client) builds and sends the
 //! message, with its session, id and scheduled time. It signs shared access keys and fixes the host
 //! to the public cloud, and Hubward uses neither; so the crate sends through an HTTP client of ours,
-//! [`EntraSender`], which takes the key's signature off, puts an Entra token on, sets the configured
+//! `EntraSender`, which takes the key's signature off, puts an Entra token on, sets the configured
 //! endpoint, and sends through the same connections as every other call. It also writes the
 //! scheduled time the way the service documents it (RFC 1123, `GMT`), where the crate writes an
 //! offset. The newer AMQP client of the same name is not published; [`WorkQueue`] is the one place

@@ -1,6 +1,6 @@
 //! Loads the desired-state document and keeps it fresh.
 //!
-//! The document is read again once it is older than [`FRESH`]. A newer version that cannot be read
+//! The document is read again once it is older than a minute. A newer version that cannot be read
 //! or has mistakes is reported, and the last good one stays in force: a typing mistake must not
 //! stop a fleet.
 

@@ -79,6 +79,8 @@ pub struct LocalCloud {
     pub addresses: Addresses,
     /// The app settings that the handler was given.
     pub settings: BTreeMap<String, String>,
+    /// The key to the host's admin API.
+    pub master_key: String,
     _servers: JoinSet<()>,
     _tls_server: Option<AbortOnDrop>,
 }
@@ -171,6 +173,9 @@ impl LocalCloud {
                 ("HUBWARD_BUS_ENDPOINT", addresses.bus.clone()),
                 ("IDENTITY_ENDPOINT", format!("{}/msi/token", addresses.identity)),
                 ("IDENTITY_HEADER", identity_header),
+                // The host wants a setting for each trigger's connection.
+                ("HubwardBus__fullyQualifiedNamespace", "local.servicebus.windows.net".to_owned()),
+                ("AzureWebJobsStorage", "UseDevelopmentStorage=true".to_owned()),
                 ("RUST_LOG", log_filter),
             ]
             .map(|(name, value)| (name.to_owned(), value)),
@@ -183,6 +188,7 @@ impl LocalCloud {
             function: Uuid::new_v4().simple().to_string(),
             event_grid: Uuid::new_v4().simple().to_string(),
         };
+        let master_key = keys.master.clone();
         let webhook = format!(
             "{}/runtime/webhooks/EventGrid?functionName=HubEvent&code={}",
             addresses.functions, keys.event_grid
@@ -207,6 +213,7 @@ impl LocalCloud {
             deliver_events,
             addresses,
             settings,
+            master_key,
             _servers: servers,
             _tls_server: tls_server,
         })
@@ -220,7 +227,9 @@ impl LocalCloud {
     /// The settings with which other programs reach this cloud, the command line among them.
     pub fn client_settings(&self) -> BTreeMap<String, String> {
         let mut settings = self.settings.clone();
-        settings.remove("RUST_LOG");
+        for host_only in ["RUST_LOG", "AzureWebJobsStorage", "HubwardBus__fullyQualifiedNamespace"] {
+            settings.remove(host_only);
+        }
         settings.insert("HUBWARD_ARM_ENDPOINT".into(), self.addresses.arm.clone());
         settings
     }

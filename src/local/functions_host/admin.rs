@@ -27,7 +27,8 @@ pub(crate) async fn answer(host: &Arc<Host>, incoming: &Incoming, path: &str) ->
         return StatusCode::UNAUTHORIZED.into_response();
     }
     let get = incoming.method == Method::GET;
-    let parts: Vec<&str> = path.split('/').collect();
+    // Azure does not distinguish case in function names either.
+    let parts: Vec<&str> = lower.split('/').collect();
     match (get, &parts[1..]) {
         (true, ["host", "status"]) => json_answer(&host_status(host)),
         (true, ["functions"]) => {

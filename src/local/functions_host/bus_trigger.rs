@@ -202,13 +202,15 @@ impl Listener {
     /// Renews at half time, as long as the host is willing to. Batches are not renewed, and in a
     /// session it is the session that is renewed.
     async fn keep_locks(&self, deliveries: &[Delivery], in_session: bool) -> Infallible {
-        let limit = self.host.clock.now() + self.host.host_json.service_bus.max_auto_lock_renewal;
+        let limit = self.host.host_json.service_bus.max_auto_lock_renewal;
+        let mut held = self.half_lock();
         if !self.many && !in_session {
-            while self.host.clock.now() + self.half_lock() <= limit {
+            while held <= limit {
                 self.host.clock.sleep(self.half_lock()).await;
                 for delivery in deliveries {
                     let _ = self.host.bus.renew_lock(&self.entity, delivery.lock_token);
                 }
+                held += self.half_lock();
             }
         }
         std::future::pending().await

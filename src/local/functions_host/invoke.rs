@@ -16,10 +16,10 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use super::answer::{Answer, OutputMessage, Unusable, expand_braces, messages};
+use super::channel::{Channel, Connection};
 use super::envelope::{Envelope, TriggerInput};
 use super::function::{Function, OutputKind};
 use super::status::{DiagnosticCode, LogLevel};
-use super::worker::{Channel, Connection};
 use super::{Framing, HOST_VERSION, Host};
 use crate::local::servicebus::Message;
 use std::sync::Arc;

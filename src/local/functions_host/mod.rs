@@ -19,6 +19,7 @@
 mod admin;
 mod answer;
 mod bus_trigger;
+mod channel;
 mod dotnet;
 mod envelope;
 mod event_grid;
@@ -26,6 +27,7 @@ mod function;
 mod http;
 mod invoke;
 pub mod ncrontab;
+mod options;
 mod queue_trigger;
 mod route;
 mod schedule;
@@ -35,7 +37,6 @@ mod timer_trigger;
 mod worker;
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -50,12 +51,14 @@ use uuid::Uuid;
 use crate::local::clock::SimClock;
 use crate::local::servicebus::ServiceBus;
 use crate::local::storage_queue::StorageQueues;
+use channel::Connection;
 use function::{Function, Trigger};
 use invoke::Trace;
 use settings::{HostJson, Settings};
 use status::Activity;
-use worker::{Connection, Launch, WorkerLink};
+use worker::{Launch, WorkerLink};
 
+pub use options::{Framing, HostKeys, HostOptions};
 pub use schedule::{ScheduleStatus, TimerStatuses};
 pub use settings::StartError;
 pub use status::{
@@ -72,106 +75,6 @@ const STOP_LIMIT: Duration = Duration::from_secs(10);
 
 /// What is kept of the diagnostics; a worker in trouble would otherwise fill the memory.
 const MAX_DIAGNOSTICS: usize = 1000;
-
-/// How the body of an invocation is framed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Framing {
-    /// `Transfer-Encoding: chunked`, as in Azure.
-    #[default]
-    Chunked,
-    /// `Content-Length`, as with Core Tools.
-    ContentLength,
-}
-
-/// Who may call what.
-#[derive(Clone)]
-pub struct HostKeys {
-    /// Whether keys are looked at; Core Tools does not.
-    pub enforce: bool,
-    /// `_master`: may do everything.
-    pub master: String,
-    /// The default function key.
-    pub function: String,
-    /// The system key `eventgrid_extension`.
-    pub event_grid: String,
-}
-
-impl std::fmt::Debug for HostKeys {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("HostKeys").field("enforce", &self.enforce).finish_non_exhaustive()
-    }
-}
-
-impl Default for HostKeys {
-    /// No key is needed.
-    fn default() -> Self {
-        Self { enforce: false, master: String::new(), function: String::new(), event_grid: String::new() }
-    }
-}
-
-/// Everything a host needs to start.
-#[derive(Clone)]
-pub struct HostOptions {
-    /// The staged folder, with `host.json` in it.
-    pub script_root: PathBuf,
-    /// App settings. The worker gets them as environment variables, and `%name%` is resolved from them.
-    pub settings: BTreeMap<String, String>,
-    /// What runs the functions.
-    pub worker: Worker,
-    /// Service Bus for triggers and outputs, whatever their `connection` says.
-    pub bus: ServiceBus,
-    /// Storage queues for triggers and outputs, whatever their `connection` says.
-    pub queues: StorageQueues,
-    /// The clock that Azure's side runs on.
-    pub clock: SimClock,
-    /// How bodies are framed.
-    pub framing: Framing,
-    /// Whether queue, Service Bus and timer invocations carry a `traceparent`, as they do when the host
-    /// exports telemetry. HTTP and Event Grid invocations always do.
-    pub traceparent: bool,
-    /// Who may call what.
-    pub keys: HostKeys,
-    /// Whether an answer that hangs the real host fails the invocation at once, instead of after
-    /// `functionTimeout`. The worker is restarted either way.
-    pub hang_fails_at_once: bool,
-    /// Scales the defaults that depend on the number of cores.
-    pub processors: usize,
-    /// Where ids, jitter and lock tokens come from.
-    pub seed: u64,
-    /// What timers remember; hand it to the next host to see past-due runs.
-    pub timers: TimerStatuses,
-    /// Receives the host's log, which also goes to `tracing`.
-    pub log: Option<LogSink>,
-}
-
-impl HostOptions {
-    /// Options with the defaults of a host in Azure, except that keys are not needed and that an
-    /// answer which would hang fails at once.
-    pub fn new(
-        script_root: impl Into<PathBuf>,
-        worker: Worker,
-        bus: ServiceBus,
-        queues: StorageQueues,
-        clock: SimClock,
-    ) -> Self {
-        Self {
-            script_root: script_root.into(),
-            settings: BTreeMap::new(),
-            worker,
-            bus,
-            queues,
-            clock,
-            framing: Framing::default(),
-            traceparent: false,
-            keys: HostKeys::default(),
-            hang_fails_at_once: true,
-            processors: 1,
-            seed: 0,
-            timers: TimerStatuses::default(),
-            log: None,
-        }
-    }
-}
 
 /// A running host. Dropping it ends the worker and everything else at once.
 #[derive(Debug)]
@@ -335,6 +238,9 @@ impl FunctionsHost {
         let _ = tokio::time::timeout(STOP_LIMIT, quiet).await;
         self.host.worker.stop();
         while self.supervisor.join_next().await.is_some() {}
+        // What was cut off fails now; let it be counted and its messages given back.
+        let cut_off = async { while self.listeners.join_next().await.is_some() {} };
+        let _ = tokio::time::timeout(Duration::from_secs(1), cut_off).await;
         self.listeners.shutdown().await;
         self.host.set_state(HostState::Stopped);
         self.host.status()
@@ -446,7 +352,12 @@ impl Host {
         }
         let due = |function: &Arc<Function>| match &function.trigger {
             Trigger::Queue { queue } => self.queues.visible(queue) > 0,
-            Trigger::ServiceBus { entity, .. } => self.bus.outstanding(entity) > 0,
+            Trigger::ServiceBus { entity, sessions, .. } => {
+                // A trigger that disagrees with its queue about sessions never takes anything.
+                let options = self.bus.queue_options(entity);
+                options.is_some_and(|options| options.requires_session == *sessions)
+                    && self.bus.outstanding(entity) > 0
+            }
             Trigger::Timer { .. } => {
                 lock(&self.timers_due).get(&function.name).is_some_and(|due| *due <= self.clock.now())
             }

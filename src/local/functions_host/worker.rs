@@ -21,17 +21,14 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use axum::Router;
-use axum::body::Body;
-use bytes::Bytes;
-use http::{HeaderMap, Method, Request, Response, StatusCode, header};
 use tokio::io::{AsyncBufReadExt, AsyncRead, BufReader};
 use tokio::process::{Child, Command};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
-use tower::ServiceExt;
 
 use super::Host;
+use super::channel::{Channel, Connection, Endpoint};
 use super::settings::{CustomHandler, Settings, expand_percent, lookup};
 use super::status::{DiagnosticCode, LogLevel, WorkerState, WorkerStatus};
 
@@ -41,8 +38,6 @@ const PROBE_INTERVAL: Duration = Duration::from_millis(25);
 const MAX_STRIKES: u32 = 3;
 /// Two errors further apart than this do not add up.
 const STRIKE_WINDOW: Duration = Duration::from_secs(30 * 60);
-/// .NET's `HttpClientHandler.MaxAutomaticRedirections`.
-const MAX_REDIRECTS: usize = 50;
 /// The exit code with which a worker asks to be started again.
 const RESTART_EXIT_CODE: i32 = 200;
 
@@ -73,28 +68,6 @@ pub(crate) struct WorkerLink {
     connection: watch::Sender<Connection>,
     orders: mpsc::UnboundedSender<Order>,
     status: Mutex<WorkerStatus>,
-}
-
-/// Whether, and how, the worker can be reached.
-#[derive(Debug, Clone)]
-pub(crate) enum Connection {
-    Waiting,
-    Open(Arc<Channel>),
-    Closed,
-}
-
-/// A way to one life of the worker.
-#[derive(Debug)]
-pub(crate) struct Channel {
-    life: u32,
-    endpoint: Endpoint,
-    ended: watch::Receiver<bool>,
-}
-
-#[derive(Debug)]
-enum Endpoint {
-    Tcp { port: u16, client: reqwest::Client },
-    Router(Router),
 }
 
 /// What the supervisor is told to do.
@@ -140,13 +113,13 @@ impl WorkerLink {
     pub(crate) fn restart(&self, stuck: &Channel) {
         // At once, so that nobody is sent to the old one in between.
         self.connection.send_if_modified(|connection| match connection {
-            Connection::Open(open) if open.life == stuck.life => {
+            Connection::Open(open) if open.life() == stuck.life() => {
                 *connection = Connection::Waiting;
                 true
             }
             _ => false,
         });
-        let _ = self.orders.send(Order::Restart(stuck.life));
+        let _ = self.orders.send(Order::Restart(stuck.life()));
     }
 
     pub(crate) fn stop(&self) {
@@ -243,7 +216,7 @@ async fn one_life(
         };
     }
     let (ended, watched) = watch::channel(false);
-    let channel = Arc::new(Channel { life, endpoint, ended: watched });
+    let channel = Arc::new(Channel::new(life, endpoint, watched));
 
     let ready = async {
         let deadline = Instant::now() + launch.handler.initialization_timeout;
@@ -257,13 +230,17 @@ async fn one_life(
     };
     let early = tokio::select! {
         ready = ready => if ready { None } else {
-            let seconds = launch.handler.initialization_timeout.as_secs();
+            let limit = launch.handler.initialization_timeout;
             Some(End::NeverReady(format!(
-                "the worker did not answer GET / on 127.0.0.1 within {seconds} s; it must listen on \
+                "the worker did not answer GET / on 127.0.0.1 within {limit:?}; it must listen on \
                  FUNCTIONS_CUSTOMHANDLER_PORT"
             )))
         },
-        end = end_of(life, process.as_mut(), orders) => Some(end),
+        end = end_of(life, process.as_mut(), orders) => Some(match end {
+            // The host goes on asking, in vain.
+            End::Exit(Some(0)) => End::NeverReady("the worker exited with code 0 before it answered".to_owned()),
+            end => end,
+        }),
     };
     let end = match early {
         Some(end) => end,
@@ -274,6 +251,10 @@ async fn one_life(
             end_of(life, process.as_mut(), orders).await
         }
     };
+    if !matches!(end, End::Exit(Some(0))) {
+        // Before anyone learns of the end, so that a redelivered message waits for the next life.
+        link.connection.send_replace(Connection::Waiting);
+    }
     ended.send_replace(true);
     let last_words = match process {
         Some(process) => process.finish().await,
@@ -429,92 +410,4 @@ fn stderr_level(line: &str, errors_only: bool) -> LogLevel {
     } else {
         LogLevel::Information
     }
-}
-
-impl Channel {
-    /// Whether `GET /` gets any answer at all.
-    async fn answers(&self) -> bool {
-        let request = Request::new(Bytes::new());
-        self.exchange(request).await.is_ok()
-    }
-
-    /// Sends one request; fails when this life of the worker ends before the answer is complete.
-    pub(crate) async fn send(&self, request: Request<Bytes>) -> Result<Response<Bytes>, String> {
-        let mut ended = self.ended.clone();
-        if *ended.borrow() {
-            return Err("Connection refused (127.0.0.1)".to_owned());
-        }
-        tokio::select! {
-            biased;
-            answer = self.exchange(request) => answer,
-            _ = ended.wait_for(|ended| *ended) => Err("the worker ended: connection closed".to_owned()),
-        }
-    }
-
-    /// Sends one request and follows redirects as .NET's `HttpClient` does.
-    pub(crate) async fn send_following(&self, request: Request<Bytes>) -> Result<Response<Bytes>, String> {
-        let (mut parts, mut body) = request.into_parts();
-        for _ in 0..=MAX_REDIRECTS {
-            let answer = self.send(Request::from_parts(parts.clone(), body.clone())).await?;
-            let location = answer.headers().get(header::LOCATION).and_then(|value| value.to_str().ok());
-            let (Some(location), 300 | 301 | 302 | 303 | 307 | 308) = (location, answer.status().as_u16())
-            else {
-                return Ok(answer);
-            };
-            let base = url::Url::parse("http://127.0.0.1").and_then(|base| base.join(&parts.uri.to_string()));
-            let target = base.and_then(|base| base.join(location)).map_err(|err| err.to_string())?;
-            let path = &target[url::Position::BeforePath..url::Position::AfterQuery];
-            parts.uri = path.parse().map_err(|err: http::uri::InvalidUri| err.to_string())?;
-            let keeps_method =
-                [StatusCode::TEMPORARY_REDIRECT, StatusCode::PERMANENT_REDIRECT].contains(&answer.status());
-            if !keeps_method && parts.method != Method::HEAD {
-                (parts.method, body) = (Method::GET, Bytes::new());
-                for name in [header::TRANSFER_ENCODING, header::CONTENT_LENGTH, header::CONTENT_TYPE] {
-                    parts.headers.remove(name);
-                }
-            }
-        }
-        Err(format!("more than {MAX_REDIRECTS} redirects"))
-    }
-
-    async fn exchange(&self, request: Request<Bytes>) -> Result<Response<Bytes>, String> {
-        match &self.endpoint {
-            Endpoint::Tcp { port, client } => {
-                let (parts, body) = request.into_parts();
-                let url = format!("http://127.0.0.1:{port}{}", parts.uri);
-                let request = client.request(parts.method, url).headers(parts.headers);
-                let request = if body.is_empty() { request } else { request.body(body) };
-                let answer = request.send().await.map_err(|err| chain(&err))?;
-                let (status, headers) = (answer.status(), answer.headers().clone());
-                let body = answer.bytes().await.map_err(|err| chain(&err))?;
-                Ok(response(status, headers, body))
-            }
-            Endpoint::Router(router) => {
-                // In a task of its own, so that a panic in the handler stays there.
-                let mut task = JoinSet::new();
-                let answer = router.clone().oneshot(request.map(Body::from));
-                task.spawn(async move {
-                    let (parts, body) = match answer.await {
-                        Ok(answer) => answer.into_parts(),
-                        Err(never) => match never {},
-                    };
-                    let body = axum::body::to_bytes(body, usize::MAX).await.map_err(|err| err.to_string())?;
-                    Ok(response(parts.status, parts.headers, body))
-                });
-                let closed = || Err("the worker panicked: connection closed".to_owned());
-                task.join_next().await.and_then(Result::ok).unwrap_or_else(closed)
-            }
-        }
-    }
-}
-
-fn response(status: StatusCode, headers: HeaderMap, body: Bytes) -> Response<Bytes> {
-    let mut response = Response::new(body);
-    (*response.status_mut(), *response.headers_mut()) = (status, headers);
-    response
-}
-
-fn chain(err: &dyn std::error::Error) -> String {
-    let causes = std::iter::successors(Some(err), |err| err.source());
-    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }

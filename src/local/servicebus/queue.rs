@@ -7,12 +7,16 @@ use rand::rngs::StdRng;
 use serde_json::{Value, json};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
+use time::macros::datetime;
 use uuid::Uuid;
 
 use super::{BusError, DEAD_LETTER_SUFFIX, Delivery, Message, QueueOptions, SessionLock};
 
 /// Azure's limit for message, session and similar ids, in characters.
 const MAX_ID_CHARS: usize = 128;
+
+/// When a message without a limit expires.
+const FOREVER: OffsetDateTime = datetime!(9999-12-31 23:59:59 UTC);
 
 #[derive(Debug)]
 pub(super) struct Queue {
@@ -124,7 +128,7 @@ impl Queue {
     pub(super) fn enqueue(&mut self, message: Message, now: OffsetDateTime) {
         let default = self.options.default_ttl;
         let ttl = message.time_to_live.unwrap_or(default).min(default);
-        let expires_at = now.checked_add(ttl.try_into().unwrap_or(time::Duration::MAX)).unwrap_or(now);
+        let expires_at = ttl.try_into().ok().and_then(|ttl| now.checked_add(ttl)).unwrap_or(FOREVER);
         let stored = Stored { message, enqueued_at: now, expires_at, delivery_count: 0, lock: None };
         self.messages.insert(self.next_sequence, stored);
         self.next_sequence += 1;
