@@ -43,6 +43,13 @@ pub struct SendError {
     cause: String,
 }
 
+impl SendError {
+    /// A work item that was not taken, and why.
+    pub fn new(item: &WorkItem, cause: impl Into<String>) -> Self {
+        Self { hub: item.hub.name().to_owned(), cause: cause.into() }
+    }
+}
+
 /// Where work items go.
 #[async_trait]
 pub trait WorkQueue: Send + Sync {
@@ -73,7 +80,7 @@ impl ServiceBusQueue {
 impl WorkQueue for ServiceBusQueue {
     async fn send(&self, item: &WorkItem) -> Result<(), SendError> {
         let due = item.due();
-        let failed = |cause: String| SendError { hub: item.hub.name().to_owned(), cause };
+        let failed = |cause: String| SendError::new(item, cause);
         let body = serde_json::to_string(item).map_err(|error| failed(error.to_string()))?;
         let span = info_span!(
             "bus.send",

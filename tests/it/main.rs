@@ -8,6 +8,7 @@ mod end_to_end;
 mod events;
 mod events_hub;
 mod events_random;
+mod functions;
 mod functions_host;
 mod functions_host_contract;
 mod functions_host_process;
