@@ -2,7 +2,10 @@
 
 use std::{sync::Arc, time::Duration};
 
-use azure_core::{credentials::TokenCredential, http::HttpClient};
+use azure_core::{
+    credentials::TokenCredential,
+    http::{ClientOptions, HttpClient, Transport},
+};
 use azure_identity::{
     DeveloperToolsCredential, ManagedIdentityCredential, ManagedIdentityCredentialOptions, UserAssignedId,
 };
@@ -28,13 +31,20 @@ pub fn http_client() -> Result<reqwest::Client, reqwest::Error> {
 }
 
 /// Who we are: the managed identity where the platform offers one, a developer's sign-in elsewhere.
-pub fn credential(settings: &AzureSettings) -> azure_core::Result<Arc<dyn TokenCredential>> {
+/// Tokens are cached by the credential, for each scope.
+pub fn credential(
+    settings: &AzureSettings,
+    transport: Arc<dyn HttpClient>,
+) -> azure_core::Result<Arc<dyn TokenCredential>> {
     if !settings.has_managed_identity {
         return Ok(DeveloperToolsCredential::new(None)?);
     }
     let options = ManagedIdentityCredentialOptions {
         user_assigned_id: settings.client_id.map(|id| UserAssignedId::ClientId(id.to_string())),
-        ..ManagedIdentityCredentialOptions::default()
+        client_options: ClientOptions {
+            transport: Some(Transport::new(transport)),
+            ..ClientOptions::default()
+        },
     };
     Ok(ManagedIdentityCredential::new(Some(options))?)
 }

@@ -1,4 +1,30 @@
 //! Hubward gives Azure IoT Hubs identity-based egress, with no keys, across a fleet.
+//!
+//! ```text
+//! Event Grid · storage queue ─► work item ─► Service Bus, one session a hub ─► look at one hub
+//!
+//!   profiles.yaml ─► DesiredHub ───┐
+//!                                  ├─► plan() ─► next step ─► apply ─► look again ─► Report
+//!   ARM ─read─► ObservedHub ───────┘    pure
+//! ```
+//!
+//! An event says *where to look*, never *what to change*. Whatever takes longer than seconds is a
+//! scheduled message. After a plan was applied, planning again gives an empty plan.
+//!
+//! # In reading order
+//!
+//! - [`model`]: what things are; [`desired`]: the operators' document; [`plan`](mod@plan): the decision. All
+//!   three are pure.
+//! - [`arm`]: Azure Resource Manager; [`observe`], [`apply`], [`reconcile`](mod@reconcile): look, take a
+//!   step, the loop of both.
+//! - [`work`], [`bus`]: the work item and the queue it travels on; [`events`]: what Event Grid says.
+//! - [`handler`]: the custom-handler protocol; [`functions`]: the three functions on top of it.
+//! - [`config`], [`connect`], [`profiles`], [`telemetry`]: settings, connections, the loaded document,
+//!   logs and traces.
+//! - [`cli`], [`package`]: the command line and the deployable folder.
+//! - [`local`]: a simulated Azure and a stand-in for the Functions host. Never used in production.
+//!
+//! `docs/ARCHITECTURE.md` has the invariants and two walkthroughs.
 
 pub mod apply;
 pub mod arm;

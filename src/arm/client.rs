@@ -173,7 +173,9 @@ impl ArmClient {
     /// Sends a call, trying again as far as that is safe, and returns the answer to a success.
     pub(super) async fn send(&self, call: Call<'_>) -> Result<Answer, ArmError> {
         let mut pause = FIRST_PAUSE;
-        for attempt in 1.. {
+        let mut attempt = 0;
+        loop {
+            attempt += 1;
             let error = match self.attempt(&call).await {
                 Ok(answer) if (200..300).contains(&answer.status) => return Ok(answer),
                 Ok(answer) => {
@@ -196,7 +198,6 @@ impl ArmClient {
             }
             pause *= 2;
         }
-        unreachable!("the loop above only ends by returning")
     }
 
     async fn attempt(&self, call: &Call<'_>) -> Result<Answer, ArmError> {

@@ -4,6 +4,7 @@
 
 use std::{process::ExitCode, sync::Arc};
 
+use azure_core::http::HttpClient;
 use hubward::{
     bus::ServiceBusQueue,
     config::{HandlerSettings, ProcessEnvironment, ProfilesSource},
@@ -35,8 +36,8 @@ async fn run(settings: HandlerSettings, telemetry: telemetry::Telemetry) -> anyh
     // First of all: the host is waiting for the port.
     let listener = bind(settings.port).await?;
     let azure = &settings.azure;
-    let transport = Arc::new(connect::http_client()?);
-    let credential = connect::credential(azure)?;
+    let transport: Arc<dyn HttpClient> = Arc::new(connect::http_client()?);
+    let credential = connect::credential(azure, transport.clone())?;
     let queue = ServiceBusQueue::new(settings.bus_endpoint.clone(), credential.clone(), transport.clone())?;
     let profiles = Profiles::new(azure.profiles.clone(), credential.clone(), transport.clone());
     if let ProfilesSource::File(_) = azure.profiles {

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use anyhow::Context;
+use azure_core::http::HttpClient;
 use clap::Args;
 use serde_json::json;
 
@@ -29,8 +30,9 @@ pub(super) struct PlanArgs {
 pub(super) async fn run(args: PlanArgs) -> anyhow::Result<Ending> {
     let settings =
         AzureSettings::read(&ProcessEnvironment).map_err(|mistakes| Usage(mistakes.to_string()))?;
-    let transport = Arc::new(connect::http_client()?);
-    let credential = connect::credential(&settings).context("no credential; sign in with az login")?;
+    let transport: Arc<dyn HttpClient> = Arc::new(connect::http_client()?);
+    let credential =
+        connect::credential(&settings, transport.clone()).context("no credential; sign in with az login")?;
     let profiles = Profiles::new(settings.profiles.clone(), credential.clone(), transport.clone());
     let state = profiles.load().await.map_err(|error| Usage(error.to_string()))?;
     let arm = ArmReader::new(connect::arm_client(&settings, credential, transport));

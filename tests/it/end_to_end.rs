@@ -141,7 +141,8 @@ async fn a_created_hub_sends_with_its_own_identity_and_no_log_holds_a_secret() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_handler_killed_in_the_middle_leaves_nothing_half_done_and_nothing_twice() {
     // Three times: while the identity is turned on, after the grant, and while the endpoint is written.
-    let moments: [(&str, fn(&Value) -> bool); 3] = [
+    type Reached = fn(&Value) -> bool;
+    let moments: [(&str, Reached); 3] = [
         ("identity", |state| state["running"].as_object().is_some_and(|running| !running.is_empty())),
         ("grant", |state| state["roleAssignments"].as_array().is_some_and(|grants| grants.len() == 1)),
         ("endpoint", |state| {
