@@ -50,6 +50,8 @@ pub(super) struct DemoArgs {
 #[serde(rename_all = "camelCase")]
 struct Summary {
     verified: bool,
+    /// Every write, as the simulated Azure saw it.
+    steps: Vec<StepSeen>,
     hub_puts: u64,
     arm_calls: u64,
     calls: Value,
@@ -61,6 +63,16 @@ struct Summary {
     speed: f64,
     deliveries: Value,
     second_event: SecondEvent,
+}
+
+/// One write, as the simulated Azure saw it.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct StepSeen {
+    /// Azure's time.
+    at: String,
+    step: &'static str,
+    status: u64,
 }
 
 #[derive(Debug, Serialize)]
@@ -174,6 +186,7 @@ impl Stage {
         let second_event = self.same_event_again().await?;
         Ok(Summary {
             verified: problem.is_ok(),
+            steps: steps_seen(&state),
             hub_puts: counters["hubPuts"].as_u64().unwrap_or_default(),
             arm_calls: counters["armCalls"].as_u64().unwrap_or_default(),
             calls: counters["calls"].clone(),
@@ -313,12 +326,39 @@ fn describe(state: &Value, cloud: &LocalCloud) -> String {
     }
 }
 
+/// The writes in the simulator's log, named by what they are for.
+fn steps_seen(state: &Value) -> Vec<StepSeen> {
+    let log = state["log"].as_array().map(Vec::as_slice).unwrap_or_default();
+    let mut hub_puts = 0;
+    let mut steps = Vec::new();
+    for entry in log {
+        let text = |name: &str| entry[name].as_str().unwrap_or_default();
+        if text("method") != "PUT" {
+            continue;
+        }
+        let step = if text("path").to_ascii_lowercase().contains("/roleassignments/") {
+            "grant Azure Event Hubs Data Sender on the event hub"
+        } else {
+            hub_puts += 1;
+            if hub_puts == 1 { "turn the system-assigned identity on" } else { "write endpoint and route" }
+        };
+        let at = text("time").to_owned();
+        steps.push(StepSeen { at, step, status: entry["status"].as_u64().unwrap_or_default() });
+    }
+    steps
+}
+
 fn table(summary: &Summary) -> String {
     let delivery = &summary.deliveries[0];
     let mut text = format!(
         "{HUB} sends to event hub {EVENT_HUB} with its own identity ({}).\n\n",
         delivery["principal"].as_str().unwrap_or("?")
     );
+    for (number, StepSeen { at, step, status }) in summary.steps.iter().enumerate() {
+        let time = at.get(11..19).unwrap_or(at);
+        text.push_str(&format!("  {}. {time} UTC  {step} ({status})\n", number + 1));
+    }
+    text.push('\n');
     let mut row = |name: &str, value: String| text.push_str(&format!("  {name:<28}{value}\n"));
     row("verified in Azure", if summary.verified { "yes" } else { "NO" }.to_owned());
     row("calls to Resource Manager", summary.arm_calls.to_string());

@@ -8,12 +8,11 @@
 //! | the binding named at registration was not sent | 500 | `error` |
 //! | the body is no envelope, too long, or broke off | 500 | `error` |
 //! | the deadline passed, or the function panicked | 500 | `error` |
-//! | no function of that name | 404 | `warn` |
+//! | no function of that name | 500 | `warn` |
 //!
 //! Every answer is a JSON object, `{"error":"…"}` for failures: an empty 2xx would make the host wait
-//! until it kills the process. The host takes every status but 2xx for a failed call and shows the
-//! status; 404 tells whoever reads it that a `function.json` names a function which is not here.
-//! Requests in the host's *forwarding* mode arrive at the client's path and end there, too: leave
+//! until it kills the process. So a call is answered with 200 or with 500, and nothing else: the host
+//! takes every status but 2xx for a failed call alike. Requests in the host's *forwarding* mode arrive at the client's path and end there, too: leave
 //! `enableForwardingHttpRequest` off.
 //!
 //! Invariants: one call cannot end the process or hold up another; `GET /` answers at once;
@@ -235,7 +234,7 @@ async fn dispatch(State(runtime): State<Arc<Runtime>>, request: Request) -> Resp
     let Some(function) = runtime.functions.get(name) else {
         let name = if is_function_name(name) { name } else { "(not a name)" };
         warn!(function.name = name, "the host called a function that is not registered here");
-        return failure(StatusCode::NOT_FOUND, "no function of that name is registered");
+        return failure(StatusCode::INTERNAL_SERVER_ERROR, "no function of that name is registered");
     };
     if parts.method != Method::POST {
         return failure(StatusCode::METHOD_NOT_ALLOWED, "functions are called with POST");

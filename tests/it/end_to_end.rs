@@ -235,6 +235,7 @@ fn the_demo_verifies_itself_at_the_floor() {
     let summary: Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!(summary["verified"], true);
     assert_eq!(summary["hubPuts"], 2);
+    assert_eq!(summary["steps"].as_array().unwrap().len(), 3);
     assert!(summary["armCalls"].as_u64().unwrap() <= 15, "{summary:#}");
     assert_eq!(summary["secondEvent"]["writes"], 0);
 }

@@ -295,7 +295,7 @@ async fn forwarded_requests_are_not_calls() {
         .function("HttpOrders", |_: HttpTrigger, _| async { Ok(InvocationResponse::new()) })
         .into_router();
     let response = router.oneshot(Recorded::read("http-forwarded").request()).await.unwrap();
-    assert_eq!(response.status(), StatusCode::NOT_FOUND);
+    assert_eq!(response.status(), StatusCode::INTERNAL_SERVER_ERROR);
 }
 
 #[test]
