@@ -134,10 +134,14 @@ fn is_passing(error: &core_021::Error) -> bool {
 }
 
 fn describe(error: &core_021::Error) -> String {
-    match error.as_http_error() {
-        Some(answer) => format!("the service answered {}", u16::from(answer.status())),
-        None => error.to_string(),
-    }
+    let Some(answer) = error.as_http_error() else { return error.to_string() };
+    let status = u16::from(answer.status());
+    let hint = match status {
+        401 | 403 => "; our identity needs the role Azure Service Bus Data Sender on the queue",
+        404 | 410 => "; the namespace has no such queue, or HUBWARD_BUS_ENDPOINT is another namespace",
+        _ => "",
+    };
+    format!("the service answered {status}{hint}")
 }
 
 /// The HTTP client below the published crate: Entra instead of keys, the configured endpoint.

@@ -45,6 +45,11 @@ impl Observer {
         }
     }
 
+    /// The hub that is looked at.
+    pub fn hub(&self) -> &IotHubId {
+        &self.hub
+    }
+
     /// The hub's document, read when it is not known. `None` if there is no such hub.
     pub async fn document(&mut self) -> Result<Option<&HubDocument>, ArmError> {
         if self.document.is_none() {

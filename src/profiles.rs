@@ -4,7 +4,7 @@
 //! or has mistakes is reported, and the last good one stays in force: a typing mistake must not
 //! stop a fleet.
 
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 
 use azure_core::{
     credentials::TokenCredential,
@@ -20,6 +20,8 @@ use crate::{
 
 /// How long a document is used before it is read again.
 const FRESH: std::time::Duration = std::time::Duration::from_secs(60);
+/// Longest time that reading it may take: Event Grid gives a function thirty seconds in all.
+const PATIENCE: std::time::Duration = std::time::Duration::from_secs(15);
 /// Largest document that is taken; the parser has the same limit.
 const MAX_BYTES: usize = 1024 * 1024;
 /// Token scope of Azure Storage, for a document in a blob.
@@ -53,9 +55,12 @@ pub struct Profiles {
     source: ProfilesSource,
     credential: Arc<dyn TokenCredential>,
     transport: Arc<dyn HttpClient>,
-    loaded: Mutex<Option<Loaded>>,
+    loaded: RwLock<Option<Loaded>>,
+    /// Held by the one caller who reads the document.
+    loading: Mutex<()>,
 }
 
+#[derive(Clone)]
 struct Loaded {
     state: Arc<DesiredState>,
     at: Instant,
@@ -68,33 +73,46 @@ impl Profiles {
         credential: Arc<dyn TokenCredential>,
         transport: Arc<dyn HttpClient>,
     ) -> Self {
-        Self { source, credential, transport, loaded: Mutex::new(None) }
+        Self { source, credential, transport, loaded: RwLock::new(None), loading: Mutex::new(()) }
     }
 
-    /// The desired state in force.
+    /// The desired state in force. While one caller reads a newer version, the others go on with
+    /// the one they have.
     ///
     /// # Errors
     /// Only when no good version has ever been read.
     pub async fn current(&self) -> Result<Arc<DesiredState>, LoadError> {
-        let mut loaded = self.loaded.lock().await;
-        if let Some(Loaded { state, at }) = loaded.as_ref()
-            && at.elapsed() < FRESH
-        {
-            return Ok(state.clone());
+        let _reading = match self.loaded() {
+            Some(loaded) if loaded.at.elapsed() < FRESH => return Ok(loaded.state),
+            Some(loaded) => match self.loading.try_lock() {
+                Ok(reading) => reading,
+                Err(_) => return Ok(loaded.state),
+            },
+            None => self.loading.lock().await,
+        };
+        let last = self.loaded();
+        if let Some(loaded) = last.as_ref().filter(|loaded| loaded.at.elapsed() < FRESH) {
+            // Somebody else was quicker.
+            return Ok(loaded.state.clone());
         }
-        let state = match (self.load().await, loaded.as_ref()) {
+        let state = match (self.load().await, last) {
             (Ok(state), _) => {
                 info!(source = ?self.source, profiles = state.profile_names().count(), "profiles read");
                 Arc::new(state)
             }
             (Err(problem), Some(last)) => {
                 error!(source = ?self.source, error = %problem, "the last good profiles stay in force");
-                last.state.clone()
+                last.state
             }
             (Err(problem), None) => return Err(problem),
         };
-        *loaded = Some(Loaded { state: state.clone(), at: Instant::now() });
+        let loaded = Loaded { state: state.clone(), at: Instant::now() };
+        *self.loaded.write().unwrap_or_else(PoisonError::into_inner) = Some(loaded);
         Ok(state)
+    }
+
+    fn loaded(&self) -> Option<Loaded> {
+        self.loaded.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Reads and parses the document once.
@@ -103,7 +121,9 @@ impl Profiles {
     /// When it cannot be read, or with every mistake in it.
     pub async fn load(&self) -> Result<DesiredState, LoadError> {
         let from = format!("{:?}", self.source);
-        let text = self.read().await.map_err(|cause| LoadError::NotRead { from: from.clone(), cause })?;
+        let read = tokio::time::timeout(PATIENCE, self.read()).await;
+        let read = read.unwrap_or_else(|_| Err(format!("nothing came in {} s", PATIENCE.as_secs())));
+        let text = read.map_err(|cause| LoadError::NotRead { from: from.clone(), cause })?;
         DesiredState::parse(&text).map_err(|mistakes| LoadError::Mistakes { from, mistakes })
     }
 

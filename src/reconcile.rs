@@ -142,6 +142,9 @@ async fn choose(
     state: &DesiredState,
     not_found: NotFound,
 ) -> Result<DesiredHub, Outcome> {
+    if !state.guardrails().allows_hub(observer.hub()) {
+        return Err(out_of_scope(observer.hub()));
+    }
     let document = observer.document().await.map_err(|error| not_read(arm, &error))?;
     let Some(document) = document else {
         return Err(match not_found {
@@ -160,12 +163,7 @@ async fn choose(
     )) {
         Choice::Desired(desired) => Ok(desired),
         Choice::NoProfile => Err(Outcome::Refused { causes: vec!["no profile matches the hub".into()] }),
-        Choice::OutOfScope => Err(Outcome::Refused {
-            causes: vec![format!(
-                "subscription {} is not in guardrails.subscriptions",
-                document.id().subscription()
-            )],
-        }),
+        Choice::OutOfScope => Err(out_of_scope(document.id())),
         Choice::Refused(refusals) => {
             Err(Outcome::Refused { causes: refusals.iter().map(ToString::to_string).collect() })
         }
@@ -223,6 +221,11 @@ async fn converge(
         cause: "other writers to leave the hub alone".into(),
         until: clock.now() + CONTENTION_PAUSE,
     })
+}
+
+fn out_of_scope(hub: &IotHubId) -> Outcome {
+    let cause = format!("subscription {} is not in guardrails.subscriptions", hub.subscription());
+    Outcome::Refused { causes: vec![cause] }
 }
 
 fn unreadable_for_now(arm: &ArmReader) -> Outcome {

@@ -121,9 +121,24 @@ pub(super) async fn run(args: LocalArgs) -> anyhow::Result<Ending> {
     } else {
         print(&announcement(&staged.cloud));
     }
-    tokio::signal::ctrl_c().await?;
+    stopped().await?;
     staged.cloud.host.shutdown().await;
     Ok(Ending::Fine)
+}
+
+/// Waits for Ctrl-C, or for being asked to end: the handler must not outlive us.
+async fn stopped() -> std::io::Result<()> {
+    #[cfg(unix)]
+    {
+        use tokio::signal::unix::{SignalKind, signal};
+        let mut terminate = signal(SignalKind::terminate())?;
+        tokio::select! {
+            interrupted = tokio::signal::ctrl_c() => interrupted,
+            _ = terminate.recv() => Ok(()),
+        }
+    }
+    #[cfg(not(unix))]
+    tokio::signal::ctrl_c().await
 }
 
 fn announcement(cloud: &LocalCloud) -> String {

@@ -19,5 +19,6 @@ mod handler_runtime;
 mod hub_document;
 mod plan;
 mod profiles;
+mod profiles_source;
 mod servicebus;
 mod support;
