@@ -127,15 +127,19 @@ impl WorkQueue for ServiceBusQueue {
 
 /// Whether the same send may succeed later.
 fn is_passing(error: &core_021::Error) -> bool {
-    match error.as_http_error() {
-        Some(answer) => matches!(u16::from(answer.status()), 401 | 408 | 429 | 500..=599),
-        None => true,
+    answered(error).is_none_or(|status| matches!(status, 401 | 408 | 429 | 500..=599))
+}
+
+/// The service's status, if it answered at all.
+fn answered(error: &core_021::Error) -> Option<u16> {
+    match error.kind() {
+        core_021::error::ErrorKind::HttpResponse { status, .. } => Some(u16::from(*status)),
+        _ => None,
     }
 }
 
 fn describe(error: &core_021::Error) -> String {
-    let Some(answer) = error.as_http_error() else { return error.to_string() };
-    let status = u16::from(answer.status());
+    let Some(status) = answered(error) else { return error.to_string() };
     let hint = match status {
         401 | 403 => "; our identity needs the role Azure Service Bus Data Sender on the queue",
         404 | 410 => "; the namespace has no such queue, or HUBWARD_BUS_ENDPOINT is another namespace",

@@ -2,6 +2,7 @@
 
 mod azure_sim;
 mod azure_sim_recordings;
+mod bus;
 mod contract;
 mod convergence;
 mod end_to_end;
