@@ -1,5 +1,6 @@
 //! The integration tests: one binary, a module per subject.
 
+mod arm_client;
 mod azure_sim;
 mod azure_sim_recordings;
 mod bus;

@@ -1,0 +1,230 @@
+//! One call to ARM: what is sent, what is tried again, and where a token never goes.
+
+use std::sync::{Arc, Mutex};
+
+use axum::{
+    Router,
+    body::Body,
+    extract::{Request, State},
+    response::Response,
+};
+use azure_core::http::Url;
+use hubward::{
+    arm::{ArmClient, ArmError, ArmReader, ArmWriter, AzureClock, Reaction},
+    local::{azure::Settings, in_process::InProcess},
+    model::{hub::HubEdit, hub::IdentityEdit, role::Role},
+};
+use serde_json::{Value, json};
+use time::Duration;
+use tokio::time::Instant;
+
+use crate::support::{
+    cloud::{Cloud, DebugAzure, START, SimCredential},
+    world::{World, event_hub, hub_id},
+};
+
+const ARM: &str = "arm.test";
+
+/// A server that answers from a list, and keeps what it was asked.
+#[derive(Clone, Default)]
+struct Script {
+    answers: Arc<Mutex<Vec<Response>>>,
+    asked: Arc<Mutex<Vec<(http::request::Parts, Value)>>>,
+}
+
+impl Script {
+    fn new(answers: Vec<Response>) -> Self {
+        Self { answers: Arc::new(Mutex::new(answers.into_iter().rev().collect())), asked: Arc::default() }
+    }
+
+    fn client(&self) -> ArmClient {
+        async fn answer(State(script): State<Script>, request: Request) -> Response {
+            let (parts, body) = request.into_parts();
+            let body = axum::body::to_bytes(body, usize::MAX).await.unwrap();
+            script.asked.lock().unwrap().push((parts, serde_json::from_slice(&body).unwrap_or_default()));
+            script.answers.lock().unwrap().pop().unwrap_or_else(|| reply(500, &[], json!({})))
+        }
+        let server = Router::new().fallback(answer).with_state(self.clone());
+        let elsewhere = self.clone();
+        let stranger = Router::new().fallback(answer).with_state(elsewhere);
+        ArmClient::new(
+            Url::parse(&format!("https://{ARM}")).unwrap(),
+            "https://management.azure.com/.default".into(),
+            Arc::new(SimCredential(DebugAzure(Cloud::new(Settings::immediate()).azure))),
+            Arc::new(InProcess::new().with(ARM, server).with("evil.test", stranger)),
+            AzureClock::starting_at(START),
+        )
+    }
+
+    fn asked(&self) -> Vec<(http::request::Parts, Value)> {
+        std::mem::take(&mut *self.asked.lock().unwrap())
+    }
+}
+
+fn reply(status: u16, headers: &[(&str, &str)], body: Value) -> Response {
+    let mut answer = Response::builder().status(status).header("content-type", "application/json");
+    for (name, value) in headers {
+        answer = answer.header(*name, *value);
+    }
+    answer.body(Body::from(body.to_string())).unwrap()
+}
+
+fn edit() -> HubEdit {
+    HubEdit { identity: Some(IdentityEdit { system: Some(true), attach: vec![] }), ..HubEdit::default() }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_write_carries_the_etag_twice_and_its_answer_is_dropped_unread() {
+    let operation =
+        format!("https://{ARM}/subscriptions/s/operationResults/o?api-version=2023-06-30&asyncinfo");
+    let script = Script::new(vec![
+        // Not JSON at all: nobody looks at it.
+        Response::builder()
+            .status(201)
+            .header("azure-asyncoperation", &operation)
+            .body(Body::from("PrimaryKey=secret"))
+            .unwrap(),
+        reply(200, &[], json!({"status": "Running"})),
+        reply(200, &[], json!({"status": "Succeeded"})),
+    ]);
+    let body = edit().put_body(&World::new_hub().document()).unwrap();
+    ArmWriter::new(script.client()).put_hub(&hub_id("hub1"), &body).await.unwrap();
+    let asked = script.asked();
+    let (put, sent) = &asked[0];
+    assert_eq!(put.headers["if-match"], "AAAAAAAAAAE=");
+    assert_eq!(sent["etag"], "AAAAAAAAAAE=");
+    assert_eq!(put.uri.query(), Some("api-version=2023-06-30"));
+    assert!(put.headers["authorization"].to_str().unwrap().starts_with("Bearer "));
+    assert!(uuid::Uuid::try_parse(put.headers["x-ms-client-request-id"].to_str().unwrap()).is_ok());
+    assert_eq!(asked.len(), 3);
+    // The signed address is used as it came.
+    assert_eq!(asked[1].0.uri.query(), Some("api-version=2023-06-30&asyncinfo"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_link_to_another_host_gets_no_token() {
+    for link in [
+        "https://evil.test/o",
+        "http://arm.test/o",
+        "https://arm.test:8443/o",
+        "https://arm.test@evil.test/o",
+        "nonsense",
+    ] {
+        let script = Script::new(vec![reply(201, &[("azure-asyncoperation", link)], json!({}))]);
+        let body = edit().put_body(&World::new_hub().document()).unwrap();
+        let error = ArmWriter::new(script.client()).put_hub(&hub_id("hub1"), &body).await.unwrap_err();
+        assert!(
+            matches!(error, ArmError::ForeignLink { .. } | ArmError::Unreadable { .. }),
+            "{link}: {error}"
+        );
+        assert_eq!(script.asked().len(), 1, "{link}: somebody was asked");
+    }
+    let page = json!({"value": [], "nextLink": "https://evil.test/next"});
+    let script = Script::new(vec![reply(200, &[], page)]);
+    let error = ArmReader::new(script.client()).grants(&event_hub("e"), "p").await.unwrap_err();
+    assert!(matches!(error, ArmError::ForeignLink { .. }), "{error}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn lists_are_read_to_the_last_page() {
+    let next = format!("https://{ARM}/next?page=2");
+    let grant = |name: &str| {
+        json!({"name": name, "properties": {"scope": event_hub("e").as_str(), "principalId": "p",
+            "roleDefinitionId": format!("/providers/Microsoft.Authorization/roleDefinitions/{}", Role::EventHubsDataSender.guid()),
+            "createdOn": "2026-01-31T12:00:00.1234567Z"}})
+    };
+    let script = Script::new(vec![
+        reply(200, &[], json!({"value": [grant("a")], "nextLink": next})),
+        reply(200, &[], json!({"value": [grant("b"), {"properties": {}}]})),
+    ]);
+    let grants = ArmReader::new(script.client()).grants(&event_hub("e"), "p").await.unwrap();
+    assert_eq!(grants.len(), 2);
+    assert_eq!(grants[0].role, Some(Role::EventHubsDataSender), "a tenant-level id is the same role");
+    let asked = script.asked();
+    assert!(
+        asked[0].0.uri.query().unwrap().contains("%24filter=principalId+eq+%27p%27"),
+        "{}",
+        asked[0].0.uri
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_short_wait_is_waited_out_and_a_long_one_is_handed_back() {
+    let hub = World::new_hub().hub;
+    let script = Script::new(vec![reply(429, &[("retry-after", "7")], json!({})), reply(200, &[], hub)]);
+    let started = Instant::now();
+    assert!(ArmReader::new(script.client()).hub(&hub_id("hub1")).await.unwrap().is_some());
+    assert_eq!(started.elapsed().as_secs(), 7);
+
+    let script = Script::new(vec![reply(429, &[("retry-after", "300")], json!({}))]);
+    let started = Instant::now();
+    let error = ArmReader::new(script.client()).hub(&hub_id("hub1")).await.err().unwrap();
+    assert_eq!(error.reaction(), Reaction::Wait(std::time::Duration::from_secs(300)));
+    assert_eq!((started.elapsed().as_secs(), script.asked().len()), (0, 1), "nobody slept");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_hub_write_is_repeated_only_when_nothing_has_happened() {
+    let body = edit().put_body(&World::new_hub().document()).unwrap();
+    for (status, tries) in [(429, 2), (503, 2), (500, 1), (502, 1), (412, 1)] {
+        let script = Script::new(vec![reply(status, &[], json!({})), reply(200, &[], json!({}))]);
+        let _ = ArmWriter::new(script.client()).put_hub(&hub_id("hub1"), &body).await;
+        assert_eq!(script.asked().len(), tries, "{status}");
+    }
+    // A grant's name makes it the same write: it may be repeated whatever happened.
+    let made = json!({"properties": {"scope": event_hub("e").as_str(), "principalId": "p", "roleDefinitionId": "x", "createdOn": "2026-01-31T12:00:00Z"}});
+    let script = Script::new(vec![reply(500, &[], json!({})), reply(201, &[], made)]);
+    ArmWriter::new(script.client())
+        .grant(&event_hub("e"), Role::EventHubsDataSender, "p", "why")
+        .await
+        .unwrap();
+    let asked = script.asked();
+    assert_eq!(asked.len(), 2);
+    assert_eq!(asked[0].0.uri, asked[1].0.uri);
+    assert_eq!(asked[0].1["properties"]["principalType"], "ServicePrincipal");
+}
+
+#[tokio::test(start_paused = true)]
+async fn waits_end_before_the_invocation_does() {
+    let operation = format!("https://{ARM}/o");
+    let running = || reply(200, &[], json!({"status": "Running"}));
+    let mut answers = vec![reply(201, &[("azure-asyncoperation", &operation)], json!({}))];
+    answers.extend((0..50).map(|_| running()));
+    let script = Script::new(answers);
+    let started = Instant::now();
+    let client = script.client().until(started + std::time::Duration::from_secs(20));
+    let body = edit().put_body(&World::new_hub().document()).unwrap();
+    let error = ArmWriter::new(client).put_hub(&hub_id("hub1"), &body).await.unwrap_err();
+    assert!(matches!(error, ArmError::OutOfTime(_)), "{error}");
+    assert!(started.elapsed().as_secs() < 20);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_operation_that_fails_tells_its_inner_cause() {
+    let operation = format!("https://{ARM}/o");
+    let failed = json!({"status": "Failed", "error": {"code": "ResourceOperationFailure", "message": "outer",
+        "details": [{"code": "409002", "message": "not currently in Active state"}]}});
+    let script = Script::new(vec![
+        reply(201, &[("azure-asyncoperation", &operation)], json!({})),
+        reply(200, &[("x-ms-request-id", "r-1")], failed),
+    ]);
+    let body = edit().put_body(&World::new_hub().document()).unwrap();
+    let error = ArmWriter::new(script.client()).put_hub(&hub_id("hub1"), &body).await.unwrap_err();
+    assert!(matches!(error.reaction(), Reaction::Wait(_)));
+    let text = error.to_string();
+    assert!(
+        text.contains("not currently in Active state") && text.contains("r-1") && text.contains("409002"),
+        "{text}"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn azures_clock_is_the_one_in_its_answers() {
+    let script =
+        Script::new(vec![reply(200, &[("date", "Sat, 31 Jan 2026 13:00:00 GMT")], World::new_hub().hub)]);
+    let client = script.client();
+    let before = client.clock().now();
+    ArmReader::new(client.clone()).hub(&hub_id("hub1")).await.unwrap();
+    assert_eq!(client.clock().now() - before, Duration::hours(1));
+    assert_eq!(client.calls().get("GET hub"), Some(&1));
+}
