@@ -33,7 +33,7 @@ impl Telemetry {
     /// Sends what has been collected. Called at the end of every invocation.
     pub async fn flush(&self) {
         if let Some(traces) = self.traces.clone() {
-            // The exporter blocks its thread.
+            // The exporter works on a thread of its own, and flushing waits for it.
             let flushed = tokio::task::spawn_blocking(move || traces.force_flush()).await;
             if !matches!(flushed, Ok(Ok(()))) {
                 tracing::debug!("traces could not be flushed");
