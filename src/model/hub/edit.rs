@@ -129,15 +129,24 @@ impl HubEdit {
         for route in &self.routes {
             named.insert(route.make(&mut edited)?);
         }
-        let edited = Value::Object(edited);
-        let strayed: Vec<String> = changed_paths(&Value::Object(untouched), &edited)
+        let etag = document.etag().map(str::to_owned);
+        PutBody::checked(&Value::Object(untouched), Value::Object(edited), &named, etag)
+    }
+}
+
+impl PutBody {
+    /// The edited body, if it differs from the untouched one only within the named paths.
+    fn checked(
+        untouched: &Value,
+        edited: Value,
+        named: &BTreeSet<String>,
+        etag: Option<String>,
+    ) -> Result<Self, EditError> {
+        let strayed: Vec<String> = changed_paths(untouched, &edited)
             .into_iter()
             .filter(|path| !named.iter().any(|name| path_is_within(path, name)))
             .collect();
-        if !strayed.is_empty() {
-            return Err(EditError::Collateral(strayed));
-        }
-        Ok(PutBody { json: edited, etag: document.etag().map(str::to_owned) })
+        if strayed.is_empty() { Ok(Self { json: edited, etag }) } else { Err(EditError::Collateral(strayed)) }
     }
 }
 
@@ -264,4 +273,30 @@ fn strip_read_only(document: &Map<String, Value>) -> Map<String, Value> {
         users.values_mut().for_each(|facts| *facts = json!({}));
     }
     body
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_change_outside_the_named_paths_is_never_sent() {
+        let untouched = json!({"properties": {"routing": {"routes": [{"name": "theirs"}, {"name": "ours"}]}}, "tags": {}});
+        let named = BTreeSet::from(["/properties/routing/routes/1".to_owned()]);
+        let checked = |edited: &Value| PutBody::checked(&untouched, edited.clone(), &named, None).map(|_| ());
+
+        let mut edited = untouched.clone();
+        edited["properties"]["routing"]["routes"][1]["isEnabled"] = true.into();
+        assert_eq!(checked(&edited), Ok(()));
+
+        edited["properties"]["routing"]["routes"][0]["name"] = "gone".into();
+        edited["tags"]["x"] = 1.into();
+        let strayed = ["/properties/routing/routes/0/name", "/tags/x"].map(str::to_owned).to_vec();
+        assert_eq!(checked(&edited), Err(EditError::Collateral(strayed)));
+
+        // Not by prefix of text: route 1 named does not allow route 10.
+        let named = BTreeSet::from(["/a/1".to_owned()]);
+        let (before, after) = (json!({"a": vec![0; 11]}), json!({"a": [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 7]}));
+        assert!(PutBody::checked(&before, after, &named, None).is_err());
+    }
 }
