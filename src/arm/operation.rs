@@ -1,4 +1,7 @@
 //! Long-running operations: polled from one second with back-off, at the service's pace if it says one.
+//!
+//! The back-off is steep on purpose. Recorded updates of a hub took thirty to thirty-one seconds,
+//! every one of them: the third poll comes at the thirty-first, and polls before it tell nothing.
 
 use std::time::Duration;
 
@@ -10,10 +13,12 @@ use super::{
     error::{ArmError, Refusal},
 };
 
-/// First pause before a poll.
-const FIRST: Duration = Duration::from_secs(1);
-/// Longest pause between polls.
-const LONGEST: Duration = Duration::from_secs(15);
+/// Pauses before the first polls; after them, [`LATER`].
+const FIRST: [Duration; 3] = [Duration::from_secs(1), Duration::from_secs(5), Duration::from_secs(25)];
+/// Pause before each poll after the first ones.
+const LATER: Duration = Duration::from_secs(15);
+/// Shortest and longest pause that a service may ask for.
+const ASKED: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
 /// Longest time one invocation follows an operation. Updates of a hub take half a minute to two;
 /// a longer one is looked at again by a scheduled message, from the hub's own state.
 const PATIENCE: Duration = Duration::from_secs(150);
@@ -24,13 +29,13 @@ impl ArmClient {
     pub(super) async fn finish(&self, label: &'static str, accepted: Answer) -> Result<(), ArmError> {
         let Some(link) = accepted.operation else { return Ok(()) };
         let started = tokio::time::Instant::now();
-        let mut pause = FIRST;
         let mut asked = accepted.retry_after;
-        loop {
+        for pause in FIRST.into_iter().chain(std::iter::repeat(LATER)) {
             if started.elapsed() > PATIENCE {
                 return Err(ArmError::OutOfTime(label.to_owned()));
             }
-            self.pause(asked.unwrap_or(pause).clamp(FIRST, LONGEST), label).await?;
+            let pause = asked.map_or(pause, |asked| asked.clamp(ASKED.0, ASKED.1));
+            self.pause(pause, label).await?;
             let url = self.own_link(label, &link)?;
             let call = Call {
                 label: "GET operation",
@@ -46,8 +51,8 @@ impl ArmClient {
                 Progress::Running => {}
             }
             asked = answer.retry_after;
-            pause = (pause * 2).min(LONGEST);
         }
+        Err(ArmError::OutOfTime(label.to_owned()))
     }
 }
 

@@ -64,6 +64,8 @@ async fn at_azures_own_pace_it_still_costs_two_puts() {
     let reports = cloud.settle(&hub).await;
     assert_eq!(ended(&reports.last().unwrap().outcome), "Changed");
     assert_eq!(cloud.count("hubPuts"), 2);
+    // The floor, and two more polls for each of the two writes.
+    assert_eq!(cloud.count("armCalls"), 13 + 4, "{:#}", cloud.azure.state()["counters"]);
 }
 
 #[tokio::test(start_paused = true)]
