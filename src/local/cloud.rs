@@ -32,6 +32,10 @@ use crate::bus::WORK_QUEUE;
 /// The storage queue that `HubEventQueue` reads.
 const EVENT_QUEUE: &str = "hub-events";
 
+/// `Retry-After` of operations, in Azure's seconds, where real clients are served. Without one, az and
+/// the Python SDK ask only every 30 **real** seconds, however fast the clock runs.
+const RETRY_AFTER_SECONDS: f64 = 15.0;
+
 /// How a local cloud shall be.
 pub struct LocalOptions {
     /// The staged package, with the handler in it.
@@ -48,7 +52,8 @@ pub struct LocalOptions {
     pub log_filter: String,
     /// Receives the host's and the handler's log.
     pub log: Option<LogSink>,
-    /// Certificate and key, both PEM: Resource Manager is then also served over https.
+    /// Certificate and key, both PEM: Resource Manager is then also served over https, and its operations
+    /// say when to ask again.
     pub tls: Option<(PathBuf, PathBuf)>,
 }
 
@@ -121,6 +126,9 @@ impl LocalCloud {
         let LocalOptions { script_root, profiles, mut azure, world, speed, log_filter, log, tls } = options;
         let clock = SimClock::start(OffsetDateTime::now_utc(), speed);
         let seed = azure.seed;
+        if tls.is_some() {
+            azure.retry_after_seconds.get_or_insert(RETRY_AFTER_SECONDS);
+        }
         // As in App Service: a secret of this run, known to the platform and the app.
         azure.identity_header = Uuid::new_v4().simple().to_string();
         let identity_header = azure.identity_header.clone();

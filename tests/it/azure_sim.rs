@@ -855,3 +855,113 @@ async fn a_lost_connection_is_one_for_a_real_client_and_a_webhook_gets_the_event
         assert_eq!(event[0]["subject"], hub_path("h1"));
     }
 }
+
+/// An `Authorization` header with a token for this audience, from the platform's endpoint.
+async fn bearer(azure: &Azure, audience: &str, client: &str) -> String {
+    let uri = format!("/msi/token?resource={audience}&api-version=2019-08-01&client_id={client}");
+    let request = Request::builder().uri(uri).header("x-identity-header", "local-identity-header");
+    let request = request.body(Body::empty()).unwrap();
+    let response = azure.identity_router().oneshot(request).await.unwrap();
+    let body = axum::body::to_bytes(response.into_body(), usize::MAX).await.unwrap();
+    let body: Value = serde_json::from_slice(&body).unwrap();
+    format!("Bearer {}", body["access_token"].as_str().expect("a token"))
+}
+
+/// A call as `Sim::call` makes it, with another token.
+async fn call_as(azure: &Azure, bearer: &str, method: &str, uri: &str, body: Value) -> (u16, Value) {
+    let request = Request::builder().method(method).uri(uri).header("host", "127.0.0.1:7071");
+    let body = if body.is_null() { Body::empty() } else { Body::from(body.to_string()) };
+    let request = request.header("authorization", bearer).body(body).unwrap();
+    let response = azure.arm_router().oneshot(request).await.unwrap();
+    let status = response.status().as_u16();
+    let body = axum::body::to_bytes(response.into_body(), usize::MAX).await.unwrap();
+    (status, serde_json::from_slice(&body).unwrap_or(Value::Null))
+}
+
+const HANDLER: &str = "6d1f0f9e-3a55-4f0b-9a6b-0f6a2f1d7c01";
+const OPERATOR: &str = "c44b4083-3bb0-49c1-b47d-974e53cbdf3c";
+
+#[tokio::test(start_paused = true)]
+async fn clients_are_understood_with_a_slash_too_many_and_with_a_token_for_the_address_they_call() {
+    let sim = Sim::new(Settings::default());
+    sim.hub("h1", json!({})).await;
+    // az puts its path behind whatever address it was given.
+    let cloud = sim.call("GET", "//metadata/endpoints?api-version=2022-09-01", &[], Value::Null).await;
+    assert_eq!(cloud.body["resourceManager"], "http://127.0.0.1:7071/");
+    let before = sim.azure.state()["counters"]["armCalls"].clone();
+    assert_eq!(before, 0, "the cloud's description is no call to Resource Manager");
+    let hub = sim.get(&format!("/{}/", hub_path("h1"))).await;
+    assert_eq!((hub.status, &hub.body["id"]), (200, &json!(hub_path("h1"))));
+
+    // SDKs that know only an address take it for the audience too.
+    let uri = format!("{}?api-version=2023-06-30", hub_path("h1"));
+    for (audience, status) in [
+        ("http://127.0.0.1:7071", 200),
+        ("http://127.0.0.1:7071/", 200),
+        ("https://management.azure.com/", 200),
+        ("http://127.0.0.1:7072", 401),
+        ("http://127.0.0.1:7071/graph/", 401),
+    ] {
+        let token = bearer(&sim.azure, audience, HANDLER).await;
+        let (answered, body) = call_as(&sim.azure, &token, "GET", &uri, Value::Null).await;
+        assert_eq!(answered, status, "{audience}: {body}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_directory_tells_az_whose_an_object_id_is() {
+    let sim = Sim::new(Settings::default());
+    let hub = sim.hub("h1", json!({"identity": {"type": "SystemAssigned"}})).await;
+    let principal = hub["identity"]["principalId"].as_str().expect("a principal").to_owned();
+    let cloud = sim.call("GET", "/metadata/endpoints?api-version=2022-09-01", &[], Value::Null).await;
+    let address = cloud.body["microsoftGraphResourceId"].as_str().expect("an address").to_owned();
+    let token = bearer(&sim.azure, &address, OPERATOR).await;
+    let root = format!("{}v1.0", address.strip_prefix("http://127.0.0.1:7071").expect("our own host"));
+    let by_id = format!("{root}/directoryObjects/getByIds");
+    let ids = json!({"ids": [principal.to_uppercase(), OPERATOR], "types": ["servicePrincipal"]});
+
+    let (_, early) = call_as(&sim.azure, &token, "POST", &by_id, ids.clone()).await;
+    assert_eq!(early["value"], json!([]), "the directory takes a while to know a new identity");
+    pass(6).await;
+    let (status, found) = call_as(&sim.azure, &token, "POST", &by_id, ids.clone()).await;
+    assert_eq!((status, found["value"].as_array().map(Vec::len)), (200, Some(1)), "{found}");
+    let found = &found["value"][0];
+    assert_eq!((&found["id"], &found["displayName"]), (&json!(principal), &json!("h1")));
+    assert_eq!(found["@odata.type"], "#microsoft.graph.servicePrincipal");
+
+    let named =
+        |id: &str| format!("{root}/servicePrincipals?$filter=servicePrincipalNames/any(c:c%20eq%20'{id}')");
+    let (_, found) = call_as(&sim.azure, &token, "GET", &named(OPERATOR), Value::Null).await;
+    assert_eq!(found["value"][0]["id"], "2b0c5f0e-7a55-4d0c-9a3e-0d4f6a1c9e77");
+    let (_, found) =
+        call_as(&sim.azure, &token, "GET", &named("00000000-1111-4222-8333-444444444444"), Value::Null).await;
+    assert_eq!(found, json!({"value": []}));
+    let other = format!("{root}/servicePrincipals?$filter=startswith(displayName,'h')");
+    assert_eq!(call_as(&sim.azure, &token, "GET", &other, Value::Null).await.0, 400);
+    let (status, refused) = call_as(&sim.azure, &token, "GET", &format!("{root}/users"), Value::Null).await;
+    assert_eq!((status, &refused["error"]["code"]), (404, &json!("Request_ResourceNotFound")));
+
+    // Resource Manager's tokens are not the directory's, and its calls are counted elsewhere.
+    let wrong = bearer(&sim.azure, "https://management.azure.com/", OPERATOR).await;
+    assert_eq!(call_as(&sim.azure, &wrong, "POST", &by_id, ids).await.0, 401);
+    assert_eq!(sim.azure.state()["counters"]["armCalls"], 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn people_and_their_tools_are_another_caller_than_the_handler() {
+    let sim = Sim::new(Settings::immediate());
+    let document = json!({"location": "westus2", "sku": {"name": "S1", "capacity": 1}});
+    for (client, name) in [(OPERATOR, "h1"), (HANDLER, "h2")] {
+        let token = bearer(&sim.azure, "https://management.azure.com/", client).await;
+        let uri = format!("{}?api-version=2023-06-30", hub_path(name));
+        assert_eq!(call_as(&sim.azure, &token, "PUT", &uri, document.clone()).await.0, 201);
+        pass(1).await;
+    }
+    let events = sim.azure.events().to_string();
+    // The handler passes over events of its own writes; what a person does with az must not look so.
+    assert!(events.contains("2b0c5f0e-7a55-4d0c-9a3e-0d4f6a1c9e77"), "{events}");
+    let log = sim.azure.state()["log"].clone();
+    let callers: Vec<&str> =
+        log.as_array().into_iter().flatten().filter_map(|c| c["caller"].as_str()).collect();
+    assert_eq!(callers, ["operator", "hubward"]);
+}

@@ -10,6 +10,7 @@ use time::OffsetDateTime;
 use super::{
     answer::{HubError, Reply},
     faults::Hits,
+    world::OPERATOR,
 };
 
 /// Which scheme the caller used. The server that terminates TLS puts it into the request's
@@ -33,17 +34,14 @@ impl Caller {
 
     /// Whoever uses `/_sim`: another tool or person than the one under test.
     pub(super) fn operator() -> Self {
-        Self {
-            name: "operator".to_owned(),
-            client: "c44b4083-3bb0-49c1-b47d-974e53cbdf3c".to_owned(),
-            object: "2b0c5f0e-7a55-4d0c-9a3e-0d4f6a1c9e77".to_owned(),
-        }
+        let (name, client, object) = OPERATOR;
+        Self { name: name.to_owned(), client: client.to_owned(), object: object.to_owned() }
     }
 }
 
 pub(super) struct Call {
     pub(super) method: String,
-    /// The path as it came, percent-decoded, without a slash at the end.
+    /// The path as it came, percent-decoded, without a slash too many.
     pub(super) path: String,
     /// Path and query as they came.
     pub(super) target: String,
@@ -123,6 +121,13 @@ pub(super) fn decode(path: &str) -> String {
     String::from_utf8(out).unwrap_or_else(|_| path.to_owned())
 }
 
+/// A path without empty segments. Clients that are given an address with a slash at the end put
+/// their paths behind it with another one.
+pub(super) fn plain(path: &str) -> String {
+    let parts: Vec<&str> = path.split('/').filter(|part| !part.is_empty()).collect();
+    format!("/{}", parts.join("/"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -130,6 +135,8 @@ mod tests {
     #[test]
     fn paths_and_queries_come_apart() {
         assert_eq!(decode("/a%20b/%zz/%"), "/a b/%zz/%");
+        assert_eq!(plain("//a/B//c/"), "/a/B/c");
+        assert_eq!(plain("//"), "/");
         let parsed = query("Api-Version=2023-06-30&asyncinfo&$filter=a%20eq%20'b'");
         assert_eq!(parsed["api-version"], "2023-06-30");
         assert_eq!(parsed["asyncinfo"], "");

@@ -177,8 +177,8 @@ impl State {
         (text, expires)
     }
 
-    /// Who a bearer token stands for, or ARM's refusal.
-    pub(super) fn authenticate(&self, header: Option<&str>, settings: &Settings) -> Result<Caller, Reply> {
+    /// Who a bearer token for one of these audiences stands for, or ARM's refusal.
+    pub(super) fn authenticate(&self, header: Option<&str>, audiences: &[String]) -> Result<Caller, Reply> {
         let bearer = header.and_then(|value| value.split_once(' '));
         let Some((_, text)) = bearer.filter(|(word, _)| word.eq_ignore_ascii_case("bearer")) else {
             return Err(self.unauthorized(
@@ -196,7 +196,7 @@ impl State {
             ));
         }
         let audience = token.audience.trim_end_matches('/');
-        if !settings.arm_audiences.iter().any(|known| known.trim_end_matches('/') == audience) {
+        if !audiences.iter().any(|known| known.trim_end_matches('/') == audience) {
             return Err(self.unauthorized(
                 "InvalidAuthenticationTokenAudience",
                 "The access token has been obtained for wrong audience or resource.",

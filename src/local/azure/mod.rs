@@ -21,6 +21,7 @@ mod answer;
 mod call;
 mod events;
 mod faults;
+mod graph;
 mod hub;
 mod identity;
 mod random;

@@ -107,7 +107,7 @@ pub(super) fn cloud_metadata(call: &Call) -> Reply {
         "media": "https://rest.media.azure.net",
         "graph": "https://graph.windows.net/",
         "graphAudience": "https://graph.windows.net/",
-        "microsoftGraphResourceId": "https://graph.microsoft.com/",
+        "microsoftGraphResourceId": super::graph::resource(call),
         "name": "AzureCloud",
         "suffixes": {
             "storage": "core.windows.net",

@@ -16,7 +16,7 @@ use super::{
     answer::{Answer, HubError, Reply, http_date, iso},
     call::{self, Call, Caller},
     faults::{Fault, FaultKind, Hits, Subject},
-    resources,
+    graph, resources,
     settings::seconds,
     sim, throttle,
 };
@@ -49,8 +49,7 @@ async fn serve(Extract(azure): Extract<Azure>, request: Request) -> Response {
     let host =
         host.or_else(|| parts.uri.authority().map(|authority| authority.as_str())).unwrap_or("localhost");
     let origin = format!("{scheme}://{host}");
-    let path = call::decode(parts.uri.path());
-    let path = if path.len() > 1 { path.trim_end_matches('/').to_owned() } else { path };
+    let path = call::plain(&call::decode(parts.uri.path()));
     let target = parts.uri.path_and_query().map_or_else(|| path.clone(), |target| target.as_str().to_owned());
     let query = call::query(parts.uri.query().unwrap_or_default());
     let mut call = Call {
@@ -117,9 +116,14 @@ impl Azure {
         if call.method == "GET" && call.path.eq_ignore_ascii_case("/metadata/endpoints") {
             return Outcome { reply: resources::cloud_metadata(call), hits: Hits::default() };
         }
+        if let Some(rest) = graph::below(&call.path) {
+            return Outcome { reply: self.graph(call, rest), hits: Hits::default() };
+        }
+        // SDKs that are given an address ask for a token for just that address.
+        let audiences = [settings.arm_audiences.as_slice(), std::slice::from_ref(&call.origin)].concat();
         let (remaining, hits) = {
             let mut state = self.lock();
-            match state.authenticate(call.header("authorization"), settings) {
+            match state.authenticate(call.header("authorization"), &audiences) {
                 Ok(caller) => call.caller = caller,
                 Err(refusal) => {
                     drop(state);

@@ -71,7 +71,7 @@ pub struct Settings {
     pub token_seconds: u64,
     /// The secret that the App Service token endpoint wants in `X-IDENTITY-HEADER`.
     pub identity_header: String,
-    /// Audiences that ARM takes, without a slash at the end.
+    /// Audiences that ARM takes besides the address that it was called at, without a slash at the end.
     pub arm_audiences: Vec<String>,
 
     /// Events of finished writes.

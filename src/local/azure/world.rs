@@ -157,6 +157,10 @@ fn westus2() -> String {
     "westus2".to_owned()
 }
 
+/// Name, client id and object id of whoever is not the handler: `/_sim` acts as them too.
+pub(super) const OPERATOR: (&str, &str, &str) =
+    ("operator", "c44b4083-3bb0-49c1-b47d-974e53cbdf3c", "2b0c5f0e-7a55-4d0c-9a3e-0d4f6a1c9e77");
+
 /// What is wrong with a world file.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("world file, {field}: {problem}")]
@@ -168,7 +172,9 @@ pub struct WorldError {
 }
 
 impl World {
-    /// One subscription with two resource groups, a namespace with an event hub, and no IoT hub yet.
+    /// One subscription with two resource groups, a namespace with an event hub, and no IoT hub yet. The
+    /// handler is the first caller; people and their tools are the second, as the handler passes over
+    /// what it did itself.
     pub fn sample() -> Self {
         let sub = "0b1f6471-1bf0-4dda-aec3-cb9272f09590";
         let group = |name: &str| ResourceGroup { name: name.to_owned(), location: westus2() };
@@ -186,11 +192,18 @@ impl World {
                 location: westus2(),
                 event_hubs: vec!["telemetry-westus2".to_owned()],
             }],
-            callers: vec![CallerIdentity {
-                name: "hubward".to_owned(),
-                client_id: "6d1f0f9e-3a55-4f0b-9a6b-0f6a2f1d7c01".to_owned(),
-                object_id: "9c2a7d44-51c8-4b1e-8f0e-3d5a5b7e9c02".to_owned(),
-            }],
+            callers: vec![
+                CallerIdentity {
+                    name: "hubward".to_owned(),
+                    client_id: "6d1f0f9e-3a55-4f0b-9a6b-0f6a2f1d7c01".to_owned(),
+                    object_id: "9c2a7d44-51c8-4b1e-8f0e-3d5a5b7e9c02".to_owned(),
+                },
+                CallerIdentity {
+                    name: OPERATOR.0.to_owned(),
+                    client_id: OPERATOR.1.to_owned(),
+                    object_id: OPERATOR.2.to_owned(),
+                },
+            ],
             ..Self::default()
         }
     }
