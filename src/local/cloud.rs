@@ -86,6 +86,8 @@ pub struct LocalCloud {
     pub settings: BTreeMap<String, String>,
     /// The key to the host's admin API.
     pub master_key: String,
+    /// The client id of somebody who is not the handler, which passes over events of its own writes.
+    operator: Option<String>,
     _servers: JoinSet<()>,
     _tls_server: Option<AbortOnDrop>,
 }
@@ -132,7 +134,8 @@ impl LocalCloud {
         // As in App Service: a secret of this run, known to the platform and the app.
         azure.identity_header = Uuid::new_v4().simple().to_string();
         let identity_header = azure.identity_header.clone();
-        let client_id = world.callers.first().map(|caller| caller.client_id.clone());
+        let client_id = |n: usize| world.callers.get(n).map(|caller| caller.client_id.clone());
+        let (client_id, operator) = (client_id(0), client_id(1));
         let azure = Azure::new(azure, world, clock.clone());
 
         let bus = ServiceBus::with_seed(clock.clone(), seed);
@@ -222,6 +225,7 @@ impl LocalCloud {
             addresses,
             settings,
             master_key,
+            operator,
             _servers: servers,
             _tls_server: tls_server,
         })
@@ -239,6 +243,7 @@ impl LocalCloud {
             settings.remove(host_only);
         }
         settings.insert("HUBWARD_ARM_ENDPOINT".into(), self.addresses.arm.clone());
+        settings.extend(self.operator.clone().map(|id| ("AZURE_CLIENT_ID".to_owned(), id)));
         settings
     }
 
