@@ -10,7 +10,7 @@ use time::OffsetDateTime;
 use super::{
     answer::{HubError, Reply},
     faults::Hits,
-    world::OPERATOR,
+    samples::OPERATOR,
 };
 
 /// Which scheme the caller used. The server that terminates TLS puts it into the request's

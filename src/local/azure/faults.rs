@@ -79,7 +79,7 @@ pub enum FaultKind {
     SlowOperation,
     /// This write is accepted and its operation fails (default code 412001).
     FailOperation,
-    /// This role assignment is refused with `PrincipalNotFound`.
+    /// This role assignment is refused because nobody knows the principal.
     PrincipalNotFound,
     /// This role assignment takes `seconds` (default 600) to be effective.
     LatePropagation,
@@ -191,10 +191,13 @@ impl FaultKind {
             && path
                 .split_once("/providers/microsoft.devices/iothubs/")
                 .is_some_and(|(_, rest)| !rest.trim_end_matches('/').contains('/') && !rest.is_empty());
+        let cosmos =
+            path.contains("/microsoft.documentdb/databaseaccounts/") && path.contains("/sqlroleassignments/");
         match self {
             Self::NotFoundWindow | Self::PreconditionFailed => hub && write,
-            Self::SlowOperation | Self::FailOperation | Self::Conflict409 => hub && (write || delete),
-            Self::PrincipalNotFound | Self::LatePropagation => assignment && call.method == "PUT",
+            Self::Conflict409 => hub && (write || delete),
+            Self::SlowOperation | Self::FailOperation => (hub || cosmos) && (write || delete),
+            Self::PrincipalNotFound | Self::LatePropagation => (assignment || cosmos) && call.method == "PUT",
             Self::DenyIdentity => hub && call.method == "PUT",
             Self::DuplicateEvent | Self::LoseEvent | Self::LateEvent => write || delete,
             Self::Throttle

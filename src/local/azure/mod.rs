@@ -19,18 +19,24 @@
 
 mod answer;
 mod call;
+mod cosmos;
+mod cosmos_roles;
 mod events;
 mod faults;
 mod graph;
 mod hub;
 mod identity;
+mod keys;
+mod network;
 mod random;
 mod resources;
 mod roles;
 mod router;
+mod samples;
 mod settings;
 mod sim;
 mod state;
+mod targets;
 mod throttle;
 mod world;
 
@@ -45,8 +51,8 @@ pub use events::{EventSink, HttpEventSink};
 pub use faults::{Fault, FaultKind, Matching};
 pub use settings::{EndpointValidation, EventSettings, FailureShape, RefusalCodes, Settings, Throttling};
 pub use world::{
-    Assignment, CallerIdentity, EventHubNamespace, ResourceGroup, ServiceBusNamespace, StorageAccount,
-    Subscription, UserIdentity, World, WorldError,
+    Assignment, AuthorizationRule, CallerIdentity, CosmosAccount, CosmosDatabase, EventHubNamespace,
+    ResourceGroup, ServiceBusNamespace, StorageAccount, Subscription, UserIdentity, World, WorldError,
 };
 
 use super::clock::SimClock;
@@ -103,6 +109,7 @@ impl Azure {
     pub fn secrets(&self) -> Vec<String> {
         let state = self.lock();
         let mut all: Vec<String> = state.hubs.values().flat_map(hub::Hub::secrets).collect();
+        all.extend(state.target_secrets());
         all.extend(state.old_secrets.iter().cloned());
         all.extend(state.tokens.keys().cloned());
         all.push(self.inner.settings.identity_header.clone());
@@ -129,6 +136,7 @@ impl Azure {
     fn lock(&self) -> MutexGuard<'_, State> {
         let mut state = self.inner.state.lock().unwrap_or_else(PoisonError::into_inner);
         state.settle(self.inner.clock.now(), &self.inner.settings);
+        state.settle_cosmos(self.inner.clock.now(), &self.inner.settings);
         state
     }
 
@@ -181,33 +189,21 @@ fn build(settings: &Settings, world: &World, now: OffsetDateTime) -> State {
         let made = state.add_identity(&id, &identity.location, serde_json::json!({}), ids).principal.clone();
         state.add_old_principal(&made, now);
     }
-    let mut targets: Vec<(String, &str)> = Vec::new();
-    for namespace in &world.event_hub_namespaces {
-        targets.push((namespace.id.clone(), &namespace.location));
-        let below =
-            |name: &String| (format!("{}/eventhubs/{name}", namespace.id), namespace.location.as_str());
-        targets.extend(namespace.event_hubs.iter().map(below));
-    }
-    for namespace in &world.service_bus_namespaces {
-        targets.push((namespace.id.clone(), &namespace.location));
-        for (word, names) in [("queues", &namespace.queues), ("topics", &namespace.topics)] {
-            let below =
-                |name: &String| (format!("{}/{word}/{name}", namespace.id), namespace.location.as_str());
-            targets.extend(names.iter().map(below));
-        }
-    }
-    for account in &world.storage_accounts {
-        targets.push((account.id.clone(), &account.location));
-        let below = |name: &String| {
-            (format!("{}/blobServices/default/containers/{name}", account.id), account.location.as_str())
-        };
-        targets.extend(account.containers.iter().map(below));
-    }
     let old = now - time::Duration::days(30);
-    for (id, location) in targets {
-        if let Some(id) = with_home(&mut state, &id, location) {
-            state.add_target(&id, location, old);
+    for target in world.targets() {
+        if let Some(id) = with_home(&mut state, &target.id, target.location) {
+            state.add_target(&id, target.location, old);
+            state.change_target(id.key(), target.properties, target.network_rule_set);
         }
+    }
+    for rule in &world.authorization_rules {
+        let cut = rule.id.to_ascii_lowercase().find("/authorizationrules/");
+        let Some((target, name)) = cut.and_then(|at| Some((&rule.id[..at], rule.id.rsplit('/').next()?)))
+        else {
+            continue;
+        };
+        let rights: Vec<&str> = rule.rights.iter().map(String::as_str).collect();
+        state.add_rule(target, name, &rights);
     }
     for caller in &world.callers {
         state.add_old_principal(&caller.object_id, now);

@@ -14,6 +14,15 @@ impl Random {
         Self(StdRng::seed_from_u64(seed))
     }
 
+    /// A generator of its own for one name: what it gives depends on the seed and the name alone, not
+    /// on the calls before.
+    pub(super) fn of(seed: u64, name: &str) -> Self {
+        // FNV-1a.
+        let mix = |hash: u64, byte: u8| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
+        let hash = name.bytes().fold(0xcbf2_9ce4_8422_2325, mix);
+        Self::new(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ hash)
+    }
+
     /// A version 4 GUID with dashes, lower case.
     pub(super) fn guid(&mut self) -> String {
         let mut bytes = [0; 16];
@@ -24,6 +33,13 @@ impl Random {
     /// A shared access key as the service makes them: 32 bytes in base64.
     pub(super) fn key(&mut self) -> String {
         let mut bytes = [0; 32];
+        self.0.fill_bytes(&mut bytes);
+        STANDARD.encode(bytes)
+    }
+
+    /// A key as storage accounts and Cosmos DB accounts have them: 64 bytes in base64.
+    pub(super) fn long_key(&mut self) -> String {
+        let mut bytes = [0; 64];
         self.0.fill_bytes(&mut bytes);
         STANDARD.encode(bytes)
     }

@@ -1,15 +1,11 @@
 //! Everything that is not a hub or a role: the cloud's own description, subscriptions, resource
-//! groups, user-assigned identities, and what hubs send to.
-//!
-//! Namespaces, event hubs, queues, topics, accounts and containers are kept as the documents that a
-//! GET shows; a PUT makes one of the usual shape, at once.
+//! groups, user-assigned identities, and GET, PUT and DELETE of what hubs send to.
 
-use serde_json::{Map, Value, json};
-use time::OffsetDateTime;
+use serde_json::{Value, json};
 
 use super::{
     Azure,
-    answer::{Answer, Reply, iso},
+    answer::{Answer, Reply},
     call::Call,
     events::Happening,
     settings::Settings,
@@ -80,6 +76,17 @@ pub(super) fn page(call: &Call, all: Vec<Value>, size: usize) -> Reply {
         body["nextLink"] = json!(call.link(&call.path, &query.finish()));
     }
     Reply::json(200, body)
+}
+
+/// For a resource that is not there.
+pub(super) fn not_there(id: &ResourceId) -> Reply {
+    let name = id.as_str().rsplit_once("/providers/").map_or(id.name(), |(_, rest)| rest);
+    let message = format!(
+        "The Resource '{name}' under resource group '{}' was not found. For more details please go to \
+         https://aka.ms/ARMResourceNotFoundFix",
+        id.resource_group().unwrap_or_default()
+    );
+    Reply::not_found("ResourceNotFound", message)
 }
 
 /// For an address that nothing answers.
@@ -180,125 +187,6 @@ impl State {
         self.identities.insert(key.clone(), identity);
         &self.identities[&key]
     }
-
-    /// Adds a target, as a GET will show it. Nothing happens for a type that is not known.
-    pub(super) fn add_target(
-        &mut self,
-        id: &ResourceId,
-        location: &str,
-        now: OffsetDateTime,
-    ) -> Option<&Value> {
-        let kind = id.resource_type()?;
-        let (name, at) = (id.name(), iso(now));
-        let (kind, body) = match kind.as_str() {
-            "microsoft.eventhub/namespaces" => {
-                ("Microsoft.EventHub/Namespaces", namespace(id, location, &at, true))
-            }
-            "microsoft.servicebus/namespaces" => {
-                ("Microsoft.ServiceBus/Namespaces", namespace(id, location, &at, false))
-            }
-            "microsoft.eventhub/namespaces/eventhubs" => (
-                "Microsoft.EventHub/namespaces/eventhubs",
-                json!({"location": location, "properties": {
-                    "retentionDescription": {"cleanupPolicy": "Delete", "retentionTimeInHours": 168},
-                    "messageRetentionInDays": 7, "partitionCount": 4, "status": "Active",
-                    "createdAt": at, "updatedAt": at, "partitionIds": ["0", "1", "2", "3"],
-                }}),
-            ),
-            "microsoft.servicebus/namespaces/queues" => {
-                ("Microsoft.ServiceBus/namespaces/queues", entity(location, &at))
-            }
-            "microsoft.servicebus/namespaces/topics" => {
-                ("Microsoft.ServiceBus/namespaces/topics", entity(location, &at))
-            }
-            "microsoft.storage/storageaccounts" => {
-                ("Microsoft.Storage/storageAccounts", account(name, location, &at))
-            }
-            "microsoft.storage/storageaccounts/blobservices/containers" => (
-                "Microsoft.Storage/storageAccounts/blobServices/containers",
-                json!({"etag": "\"0x8D592D74CC20EBA\"", "properties": {
-                    "deleted": false, "publicAccess": "None", "leaseStatus": "Unlocked",
-                    "leaseState": "Available", "lastModifiedTime": at, "hasImmutabilityPolicy": false,
-                    "hasLegalHold": false,
-                }}),
-            ),
-            _ => return None,
-        };
-        let mut document = Map::new();
-        document.insert("id".to_owned(), json!(id.as_str()));
-        document.insert("name".to_owned(), json!(name));
-        document.insert("type".to_owned(), json!(kind));
-        if let Value::Object(members) = body {
-            document.extend(members);
-        }
-        let key = id.key().to_owned();
-        self.targets.insert(key.clone(), Value::Object(document));
-        self.targets.get(&key)
-    }
-}
-
-fn namespace(id: &ResourceId, location: &str, at: &str, kafka: bool) -> Value {
-    let name = id.name();
-    let mut properties = json!({
-        "minimumTlsVersion": "1.2",
-        "publicNetworkAccess": "Enabled",
-        "disableLocalAuth": false,
-        "zoneRedundant": false,
-        "provisioningState": "Succeeded",
-        "metricId": format!("{}:{}", id.subscription(), name.to_ascii_lowercase()),
-        "createdAt": at,
-        "updatedAt": at,
-        "serviceBusEndpoint": format!("https://{name}.servicebus.windows.net:443/"),
-        "status": "Active",
-    });
-    if kafka {
-        properties["isAutoInflateEnabled"] = json!(false);
-        properties["maximumThroughputUnits"] = json!(0);
-        properties["kafkaEnabled"] = json!(true);
-    }
-    json!({
-        "sku": {"name": "Standard", "tier": "Standard", "capacity": 1},
-        "location": location,
-        "tags": {},
-        "properties": properties,
-    })
-}
-
-fn entity(location: &str, at: &str) -> Value {
-    json!({"location": location, "properties": {
-        "lockDuration": "PT1M", "maxSizeInMegabytes": 1024, "requiresDuplicateDetection": false,
-        "requiresSession": false, "defaultMessageTimeToLive": "P10675199DT2H48M5.4775807S",
-        "maxDeliveryCount": 10, "enablePartitioning": false, "status": "Active", "sizeInBytes": 0,
-        "createdAt": at, "updatedAt": at,
-    }})
-}
-
-fn account(name: &str, location: &str, at: &str) -> Value {
-    let url = |service: &str| format!("https://{name}.{service}.core.windows.net/");
-    json!({
-        "sku": {"name": "Standard_LRS", "tier": "Standard"},
-        "kind": "StorageV2",
-        "location": location,
-        "tags": {},
-        "properties": {
-            "allowCrossTenantReplication": false,
-            "privateEndpointConnections": [],
-            "minimumTlsVersion": "TLS1_2",
-            "allowBlobPublicAccess": false,
-            "networkAcls": {
-                "ipv6Rules": [], "bypass": "AzureServices", "virtualNetworkRules": [], "ipRules": [],
-                "defaultAction": "Allow",
-            },
-            "supportsHttpsTrafficOnly": true,
-            "provisioningState": "Succeeded",
-            "creationTime": at,
-            "primaryEndpoints": {
-                "blob": url("blob"), "queue": url("queue"), "table": url("table"), "file": url("file"),
-            },
-            "primaryLocation": location,
-            "statusOfPrimary": "available",
-        },
-    })
 }
 
 impl Azure {
@@ -373,17 +261,10 @@ impl Azure {
         if kind == "microsoft.managedidentity/userassignedidentities" {
             return state.user_identity(call, &id, settings);
         }
-        let missing = || {
-            let message = format!(
-                "The Resource '{}' under resource group '{}' was not found. For more details please go to \
-                 https://aka.ms/ARMResourceNotFoundFix",
-                call.path.split_once("/providers/").map_or(id.name(), |(_, rest)| rest),
-                id.resource_group().unwrap_or_default()
-            );
-            Reply::not_found("ResourceNotFound", message)
-        };
         match call.method.as_str() {
-            "GET" => Ok(Reply::json(200, state.targets.get(id.key()).cloned().ok_or_else(missing)?)),
+            "GET" => {
+                Ok(Reply::json(200, state.targets.get(id.key()).cloned().ok_or_else(|| not_there(&id))?))
+            }
             "PUT" => {
                 let nested = kind.matches('/').count() > 1;
                 // A container's parent is the account, two pairs up: `blobServices/default` is always there.
@@ -397,11 +278,13 @@ impl Azure {
                 }
                 let body = if call.body.is_empty() { json!({}) } else { call.json()? };
                 let location = body["location"].as_str().unwrap_or("westus2");
-                let made =
-                    state.add_target(&id, location, call.now).cloned().ok_or_else(|| no_route(call))?;
-                Ok(Reply::json(200, made))
+                if state.add_target(&id, location, call.now).is_none() {
+                    return Err(no_route(call));
+                }
+                state.set_switches(&id, &body["properties"]);
+                Ok(Reply::json(200, state.targets.get(id.key()).cloned().unwrap_or_default()))
             }
-            "DELETE" => Ok(Reply::empty(if state.targets.remove(id.key()).is_some() { 200 } else { 204 })),
+            "DELETE" => Ok(Reply::empty(if state.remove_target(id.key()) { 200 } else { 204 })),
             _ => Err(no_route(call)),
         }
     }
@@ -437,17 +320,9 @@ impl State {
         } else {
             self.targets.iter().filter(|(key, _)| here(key)).map(|(_, doc)| doc.clone()).collect()
         };
-        const LISTED: [&str; 8] = [
-            "microsoft.managedidentity/userassignedidentities",
-            "microsoft.eventhub/namespaces",
-            "microsoft.eventhub/namespaces/eventhubs",
-            "microsoft.servicebus/namespaces",
-            "microsoft.servicebus/namespaces/queues",
-            "microsoft.servicebus/namespaces/topics",
-            "microsoft.storage/storageaccounts",
-            "microsoft.storage/storageaccounts/blobservices/containers",
-        ];
-        if !LISTED.contains(&kind) {
+        if kind != "microsoft.managedidentity/userassignedidentities"
+            && !super::targets::TYPES.contains(&kind)
+        {
             return Err(no_route(call));
         }
         Ok(page(call, all, settings.page_size))

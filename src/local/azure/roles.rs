@@ -237,6 +237,18 @@ impl Azure {
             ("GET", "roleassignments", []) => {
                 state.list_assignments(call, scope, self.inner.settings.page_size)
             }
+            ("GET", "roleassignmentsusagemetrics", []) => {
+                let (limit, used) = (self.inner.settings.role_assignment_limit, state.assignments_in(scope));
+                Ok(Reply::json(
+                    200,
+                    json!({
+                        "subscriptionId": scope.split('/').nth(2),
+                        "roleAssignmentsLimit": limit,
+                        "roleAssignmentsCurrentCount": used,
+                        "roleAssignmentsRemainingCount": limit.saturating_sub(used),
+                    }),
+                ))
+            }
             ("PUT", "roleassignments", [name]) => self.put_assignment(&mut state, call, scope, name),
             ("GET", "roleassignments", [name]) => {
                 let key = assignment_key(scope, name);
@@ -306,6 +318,11 @@ impl Azure {
             return Err(Reply::arm(409, "RoleAssignmentExists", "The role assignment already exists."));
         }
         state.check_principal(call, principal, text("principalType").is_some())?;
+        let (limit, used) = (settings.role_assignment_limit, state.assignments_in(scope));
+        if taken.is_none() && used >= limit {
+            let message = format!("No more role assignments can be created; the limit is {limit}.");
+            return Err(Reply::arm(400, "RoleAssignmentLimitExceeded", message));
+        }
 
         let content = |field: &str| properties.get(field).cloned().unwrap_or(Value::Null);
         let (condition, version, description) =
@@ -358,9 +375,16 @@ impl Azure {
 }
 
 impl State {
-    fn check_principal(&mut self, call: &Call, principal: &str, typed: bool) -> Result<(), Reply> {
-        let forced = call.hits.get(FaultKind::PrincipalNotFound).is_some();
-        let mut unknown = forced;
+    /// How many role assignments there are in a scope's subscription, at any scope.
+    fn assignments_in(&self, scope: &str) -> usize {
+        let subscription = scope.split('/').take(3).collect::<Vec<_>>().join("/").to_ascii_lowercase();
+        let inside = |grant: &&Assignment| is_within(&grant.scope.to_ascii_lowercase(), &subscription);
+        self.assignments.values().filter(inside).count()
+    }
+
+    /// Whether an assignment to this principal is refused, because nobody knows it or as a fault.
+    pub(super) fn is_unknown(&mut self, call: &Call, principal: &str, typed: bool) -> bool {
+        let mut unknown = call.hits.get(FaultKind::PrincipalNotFound).is_some();
         match self.principals.get_mut(&principal.to_ascii_lowercase()) {
             Some(known) if known.refusals > 0 => {
                 known.refusals -= 1;
@@ -370,7 +394,11 @@ impl State {
             // A typed assignment is taken on trust: nobody looks the principal up.
             None => unknown |= !typed,
         }
-        if !unknown {
+        unknown
+    }
+
+    fn check_principal(&mut self, call: &Call, principal: &str, typed: bool) -> Result<(), Reply> {
+        if !self.is_unknown(call, principal, typed) {
             return Ok(());
         }
         let message = format!(

@@ -251,7 +251,11 @@ impl Azure {
             Some(at) if words.get(at + 1) == Some(&"microsoft.devices") => {
                 self.devices(call, &scope_of(at), &words[at + 2..])
             }
-            Some(_) => self.resource(call),
+            Some(at) if words.get(at + 1) == Some(&"microsoft.documentdb") => self.documents(call),
+            Some(_) => match self.target_keys(call).or_else(|| self.network(call)) {
+                Some(answer) => answer,
+                None => self.resource(call),
+            },
         }
     }
 

@@ -32,6 +32,15 @@ pub struct Settings {
     /// <https://learn.microsoft.com/azure/role-based-access-control/troubleshooting>
     pub propagation_max_seconds: f64,
 
+    /// Seconds that a write of a role assignment inside a Cosmos DB account takes. Recorded: under 30.
+    pub cosmos_role_seconds: f64,
+    /// Most role assignments of a subscription.
+    /// <https://learn.microsoft.com/azure/role-based-access-control/troubleshoot-limits>
+    pub role_assignment_limit: usize,
+    /// Seconds until an event is in the activity log. Azure: 3 to 20 minutes.
+    /// <https://learn.microsoft.com/azure/azure-monitor/data-platform#latency>
+    pub activity_log_delay_seconds: f64,
+
     /// Whether a stale `If-Match` header on a hub PUT gives 412. Not known of Azure.
     pub check_if_match: bool,
     /// Whether a stale `etag` in the body of a hub PUT gives 412.
@@ -40,6 +49,9 @@ pub struct Settings {
     pub endpoint_validation: EndpointValidation,
     /// Whether every PUT asks again for the grants of endpoints that it does not change. Not known.
     pub revalidate_unchanged_endpoints: bool,
+    /// Whether file upload with an identity still needs an `AccountKey` in its connection string. Not
+    /// known.
+    pub file_upload_needs_key: bool,
     /// The codes of refusals whose real code no public source tells.
     pub refusals: RefusalCodes,
     /// The shape of a failed operation's status.
@@ -89,10 +101,14 @@ impl Default for Settings {
             principal_not_found_runs: 0,
             propagation_min_seconds: 15.0,
             propagation_max_seconds: 45.0,
+            cosmos_role_seconds: 15.0,
+            role_assignment_limit: 4000,
+            activity_log_delay_seconds: 300.0,
             check_if_match: true,
             check_body_etag: true,
             endpoint_validation: EndpointValidation::Sync,
             revalidate_unchanged_endpoints: false,
+            file_upload_needs_key: false,
             refusals: RefusalCodes::default(),
             failure_shape: FailureShape::Nested,
             unmask_put_answer: true,
@@ -127,6 +143,8 @@ impl Settings {
             principal_visible_seconds: 0.0,
             propagation_min_seconds: 0.0,
             propagation_max_seconds: 0.0,
+            cosmos_role_seconds: 0.0,
+            activity_log_delay_seconds: 0.0,
             throttling: Throttling { enabled: false, ..Throttling::default() },
             events: EventSettings { delay_seconds: 0.0, ..EventSettings::default() },
             ..Self::default()
@@ -164,6 +182,12 @@ pub struct RefusalCodes {
     pub event_hub_denied: u32,
     /// The identity may not send to the queue or topic. A stand-in.
     pub service_bus_denied: u32,
+    /// The identity may not write to the Cosmos DB container. A stand-in.
+    pub cosmos_denied: u32,
+    /// A key that does not open the target, or a target that takes no keys. A stand-in.
+    pub key_denied: u32,
+    /// A target that is not among the hub's `allowedFqdnList`. A stand-in.
+    pub outbound_denied: u32,
     /// The event hub, queue, topic or namespace does not exist. A stand-in.
     pub target_missing: u32,
     /// An endpoint uses an identity that the hub does not have (any more). A stand-in.
@@ -176,6 +200,9 @@ impl Default for RefusalCodes {
             storage_denied: 400_117,
             event_hub_denied: 400_117,
             service_bus_denied: 400_117,
+            cosmos_denied: 400_117,
+            key_denied: 400_119,
+            outbound_denied: 400_122,
             target_missing: 400_121,
             identity_missing: 400_118,
         }

@@ -11,7 +11,7 @@ use super::{
     faults::{Fault, Hits},
     hub::Phase,
 };
-use crate::model::IotHubId;
+use crate::model::{IotHubId, ResourceId};
 
 pub(super) async fn answer(azure: &Azure, call: Call) -> Reply {
     let path = call.path.trim_start_matches("/_sim").trim_start_matches('/').to_owned();
@@ -35,6 +35,7 @@ pub(super) async fn answer(azure: &Azure, call: Call) -> Reply {
         ("POST", "hubs", "") => create(azure, call).await,
         ("POST", "hubs", name) if name.ends_with("/messages") => device_message(azure, &call, name),
         ("PUT" | "PATCH" | "DELETE", "hubs", name) if !name.is_empty() => change(azure, call, name).await,
+        ("PATCH", "targets", "") => change_target(azure, &call),
         _ => Err(problem(404, "there is no such address; see src/local/azure/README.md")),
     };
     result.unwrap_or_else(|refusal| refusal)
@@ -98,6 +99,28 @@ fn device_message(azure: &Azure, call: &Call, path: &str) -> Answer {
     let state = azure.lock();
     let hub = state.hubs.get(id.key()).ok_or_else(missing)?;
     Ok(Reply::json(200, super::hub::device::send(&state, hub, call.now)))
+}
+
+/// Changes what a hub sends to: `properties` and `networkRuleSet` are merged into what is there,
+/// `authorizationRules` are added.
+fn change_target(azure: &Azure, call: &Call) -> Answer {
+    let body = Value::Object(object(call)?);
+    let text = body["id"].as_str().ok_or_else(|| problem(400, "id: is missing"))?;
+    let id = ResourceId::parse(text).map_err(|err| problem(400, format!("id: {err}")))?;
+    let mut state = azure.lock();
+    if !state.change_target(id.key(), &body["properties"], &body["networkRuleSet"]) {
+        return Err(problem(404, format!("id: there is no target `{text}`")));
+    }
+    for rule in body["authorizationRules"].as_array().into_iter().flatten() {
+        let name =
+            rule["name"].as_str().ok_or_else(|| problem(400, "authorizationRules: a name is missing"))?;
+        let rights: Vec<&str> =
+            rule["rights"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+        state.add_rule(id.as_str(), name, &rights);
+    }
+    let shown = state.targets.get(id.key()).cloned().unwrap_or_default();
+    let rules = state.rule_sets.get(id.key()).cloned().unwrap_or_default();
+    Ok(Reply::json(200, json!({"target": shown, "networkRuleSet": rules})))
 }
 
 /// Makes a hub as an operator would, through the same door as everyone.
@@ -169,7 +192,7 @@ async fn change(azure: &Azure, call: Call, name: &str) -> Answer {
                     .map(|hub| hub.view(&state, super::hub::NEWEST_VERSION))
                     .unwrap_or_default()
             };
-            merge(&mut document, Value::Object(body));
+            super::targets::merge(&mut document, Value::Object(body));
             ("PUT", document)
         }
     };
@@ -240,24 +263,5 @@ fn operator_call(azure: &Azure, outer: &Call, method: &str, path: &str, body: Va
         request_id,
         now: outer.now,
         hits: Hits::default(),
-    }
-}
-
-/// JSON merge patch, as of RFC 7396.
-fn merge(target: &mut Value, patch: Value) {
-    let Value::Object(patch) = patch else {
-        *target = patch;
-        return;
-    };
-    if !target.is_object() {
-        *target = json!({});
-    }
-    let Some(members) = target.as_object_mut() else { return };
-    for (name, value) in patch {
-        if value.is_null() {
-            members.shift_remove(&name);
-        } else {
-            merge(members.entry(name).or_insert(Value::Null), value);
-        }
     }
 }

@@ -8,10 +8,12 @@ use time::OffsetDateTime;
 use super::{
     answer::iso,
     call::Caller,
+    cosmos_roles::{CosmosGrant, CosmosOperation},
     events::Events,
     faults::Faults,
     hub::{Hub, Operation},
     identity::Token,
+    keys::Rule,
     random::Random,
     resources::{Group, Identity},
     roles::Assignment,
@@ -24,6 +26,7 @@ const LOG_LENGTH: usize = 2000;
 
 pub(super) struct State {
     pub(super) random: Random,
+    pub(super) seed: u64,
     etag: u64,
     pub(super) tenant: String,
     /// By lower-cased GUID: the display name.
@@ -37,8 +40,15 @@ pub(super) struct State {
     pub(super) operations: BTreeMap<String, Operation>,
     pub(super) principals: BTreeMap<String, Principal>,
     pub(super) identities: BTreeMap<String, Identity>,
-    /// Namespaces, event hubs, queues, topics, accounts and containers, as a GET shows them.
+    /// What hubs send to, as a GET shows it.
     pub(super) targets: BTreeMap<String, Value>,
+    /// Shared access rules of namespaces, event hubs, queues and topics.
+    pub(super) rules: BTreeMap<String, Rule>,
+    /// The properties of each namespace's network rule set, by the namespace's id.
+    pub(super) rule_sets: BTreeMap<String, Value>,
+    /// Role assignments inside Cosmos DB accounts, and the operations on them.
+    pub(super) cosmos: Vec<CosmosGrant>,
+    pub(super) cosmos_operations: BTreeMap<String, CosmosOperation>,
     pub(super) assignments: BTreeMap<String, Assignment>,
     pub(super) callers: Vec<Caller>,
     pub(super) tokens: BTreeMap<String, Token>,
@@ -76,6 +86,7 @@ impl State {
         let etag = 0x000C_0000_0000 + u64::from(random.word() >> 4);
         Self {
             random,
+            seed: settings.seed,
             etag,
             tenant: tenant.to_owned(),
             subscriptions: BTreeMap::new(),
@@ -86,6 +97,10 @@ impl State {
             principals: BTreeMap::new(),
             identities: BTreeMap::new(),
             targets: BTreeMap::new(),
+            rules: BTreeMap::new(),
+            rule_sets: BTreeMap::new(),
+            cosmos: Vec::new(),
+            cosmos_operations: BTreeMap::new(),
             assignments: BTreeMap::new(),
             callers: Vec::new(),
             tokens: BTreeMap::new(),
@@ -149,6 +164,16 @@ impl State {
                 view
             })
             .collect();
+        let cosmos: Vec<Value> = self
+            .cosmos
+            .iter()
+            .map(|grant| {
+                let mut view = grant.view();
+                view["propagated"] = json!(grant.effective <= now);
+                view["effectiveOn"] = json!(iso(grant.effective));
+                view
+            })
+            .collect();
         let operations: Map<String, Value> = self
             .operations
             .values()
@@ -159,6 +184,7 @@ impl State {
             "clock": {"now": iso(now), "speed": speed},
             "hubs": hubs,
             "roleAssignments": assignments,
+            "cosmosRoleAssignments": cosmos,
             "running": operations,
             "counters": {
                 "armCalls": arm_calls,

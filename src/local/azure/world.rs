@@ -34,6 +34,11 @@ pub struct World {
     pub service_bus_namespaces: Vec<ServiceBusNamespace>,
     /// Storage accounts.
     pub storage_accounts: Vec<StorageAccount>,
+    /// Cosmos DB accounts.
+    pub cosmos_accounts: Vec<CosmosAccount>,
+    /// Shared access rules of namespaces, event hubs, queues and topics, besides the one that every
+    /// namespace has.
+    pub authorization_rules: Vec<AuthorizationRule>,
     /// Role assignments; old enough to be effective.
     pub role_assignments: Vec<Assignment>,
     /// IoT hubs: partial documents, each at least with `id`.
@@ -94,6 +99,12 @@ pub struct EventHubNamespace {
     /// Names of its event hubs.
     #[serde(default)]
     pub event_hubs: Vec<String>,
+    /// What differs from the usual properties, such as `disableLocalAuth`.
+    #[serde(default, skip_serializing_if = "Value::is_null")]
+    pub properties: Value,
+    /// What differs from an open network rule set, such as `defaultAction`.
+    #[serde(default, skip_serializing_if = "Value::is_null")]
+    pub network_rule_set: Value,
 }
 
 /// A Service Bus namespace.
@@ -111,6 +122,12 @@ pub struct ServiceBusNamespace {
     /// Names of its topics.
     #[serde(default)]
     pub topics: Vec<String>,
+    /// What differs from the usual properties, such as `disableLocalAuth`.
+    #[serde(default, skip_serializing_if = "Value::is_null")]
+    pub properties: Value,
+    /// What differs from an open network rule set, such as `defaultAction`.
+    #[serde(default, skip_serializing_if = "Value::is_null")]
+    pub network_rule_set: Value,
 }
 
 /// A storage account.
@@ -125,6 +142,47 @@ pub struct StorageAccount {
     /// Names of its blob containers.
     #[serde(default)]
     pub containers: Vec<String>,
+    /// What differs from the usual properties, such as `disableLocalAuth`.
+    #[serde(default, skip_serializing_if = "Value::is_null")]
+    pub properties: Value,
+}
+
+/// A Cosmos DB account.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct CosmosAccount {
+    /// Its resource id.
+    pub id: String,
+    /// Its region.
+    #[serde(default = "westus2")]
+    pub location: String,
+    /// Its databases.
+    #[serde(default)]
+    pub databases: Vec<CosmosDatabase>,
+    /// What differs from the usual properties, such as `disableLocalAuth`.
+    #[serde(default, skip_serializing_if = "Value::is_null")]
+    pub properties: Value,
+}
+
+/// A database of a Cosmos DB account.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct CosmosDatabase {
+    /// Its name.
+    pub name: String,
+    /// Names of its containers.
+    #[serde(default)]
+    pub containers: Vec<String>,
+}
+
+/// A shared access rule.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct AuthorizationRule {
+    /// `{namespace or entity}/authorizationRules/{name}`.
+    pub id: String,
+    /// Some of `Listen`, `Send` and `Manage`.
+    pub rights: Vec<String>,
 }
 
 /// A role assignment.
@@ -153,13 +211,9 @@ pub struct CallerIdentity {
     pub object_id: String,
 }
 
-fn westus2() -> String {
+pub(super) fn westus2() -> String {
     "westus2".to_owned()
 }
-
-/// Name, client id and object id of whoever is not the handler: `/_sim` acts as them too.
-pub(super) const OPERATOR: (&str, &str, &str) =
-    ("operator", "c44b4083-3bb0-49c1-b47d-974e53cbdf3c", "2b0c5f0e-7a55-4d0c-9a3e-0d4f6a1c9e77");
 
 /// What is wrong with a world file.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -172,42 +226,6 @@ pub struct WorldError {
 }
 
 impl World {
-    /// One subscription with two resource groups, a namespace with an event hub, and no IoT hub yet. The
-    /// handler is the first caller; people and their tools are the second, as the handler passes over
-    /// what it did itself.
-    pub fn sample() -> Self {
-        let sub = "0b1f6471-1bf0-4dda-aec3-cb9272f09590";
-        let group = |name: &str| ResourceGroup { name: name.to_owned(), location: westus2() };
-        Self {
-            tenant: "54826b22-38d6-4fb2-bad9-b7b93a3e9c5a".to_owned(),
-            subscriptions: vec![Subscription {
-                id: sub.to_owned(),
-                name: "Plant".to_owned(),
-                resource_groups: vec![group("rg-plant-01"), group("rg-data")],
-            }],
-            event_hub_namespaces: vec![EventHubNamespace {
-                id: format!(
-                    "/subscriptions/{sub}/resourceGroups/rg-data/providers/Microsoft.EventHub/namespaces/ns1"
-                ),
-                location: westus2(),
-                event_hubs: vec!["telemetry-westus2".to_owned()],
-            }],
-            callers: vec![
-                CallerIdentity {
-                    name: "hubward".to_owned(),
-                    client_id: "6d1f0f9e-3a55-4f0b-9a6b-0f6a2f1d7c01".to_owned(),
-                    object_id: "9c2a7d44-51c8-4b1e-8f0e-3d5a5b7e9c02".to_owned(),
-                },
-                CallerIdentity {
-                    name: OPERATOR.0.to_owned(),
-                    client_id: OPERATOR.1.to_owned(),
-                    object_id: OPERATOR.2.to_owned(),
-                },
-            ],
-            ..Self::default()
-        }
-    }
-
     /// Reads a world file.
     ///
     /// # Errors
@@ -227,6 +245,8 @@ impl World {
                 "eventHubNamespaces" => world.event_hub_namespaces = list(&name, value)?,
                 "serviceBusNamespaces" => world.service_bus_namespaces = list(&name, value)?,
                 "storageAccounts" => world.storage_accounts = list(&name, value)?,
+                "cosmosAccounts" => world.cosmos_accounts = list(&name, value)?,
+                "authorizationRules" => world.authorization_rules = list(&name, value)?,
                 "roleAssignments" => world.role_assignments = list(&name, value)?,
                 "iotHubs" => world.iot_hubs = list(&name, value)?,
                 "callers" => world.callers = list(&name, value)?,
@@ -266,6 +286,11 @@ impl World {
                 "microsoft.storage/storageaccounts",
                 self.storage_accounts.iter().map(|a| &a.id),
             ),
+            ids(
+                "cosmosAccounts",
+                "microsoft.documentdb/databaseaccounts",
+                self.cosmos_accounts.iter().map(|a| &a.id),
+            ),
         ];
         for (field, kind, id) in typed.into_iter().flatten() {
             let parsed = ResourceId::parse(&id).map_err(|err| problem(&field, err))?;
@@ -279,6 +304,13 @@ impl World {
                 if let Some(value) = value {
                     guid(&format!("userAssignedIdentities[{at}].{name}"), value)?;
                 }
+            }
+        }
+        for (at, rule) in self.authorization_rules.iter().enumerate() {
+            let field = format!("authorizationRules[{at}].id");
+            let id = ResourceId::parse(&rule.id).map_err(|err| problem(&field, err))?;
+            if !id.resource_type().unwrap_or_default().ends_with("/authorizationrules") {
+                return Err(problem(&field, "must end in /authorizationRules/{name}"));
             }
         }
         for (at, grant) in self.role_assignments.iter().enumerate() {
@@ -340,8 +372,10 @@ mod tests {
 
     #[test]
     fn a_written_world_reads_back() {
-        let text = serde_json::to_string(&World::sample()).unwrap();
-        assert_eq!(World::parse(&text).unwrap(), World::sample());
+        for world in [World::sample(), World::reference()] {
+            let text = serde_json::to_string(&world).unwrap();
+            assert_eq!(World::parse(&text).unwrap(), world);
+        }
     }
 
     #[test]

@@ -8,11 +8,8 @@
 use serde_json::{Value, json};
 use time::OffsetDateTime;
 
-use super::{
-    Hub, document,
-    target::{find_target, is_identity_based, principal},
-};
-use crate::local::azure::{roles::EVENT_HUBS_DATA_SENDER, state::State};
+use super::{ENDPOINT_LISTS, Hub, document, target};
+use crate::local::azure::state::State;
 
 /// Sends one message of a device through a hub. Lists what became of it, endpoint by endpoint.
 pub(in crate::local::azure) fn send(state: &State, hub: &Hub, now: OffsetDateTime) -> Value {
@@ -51,20 +48,16 @@ fn deliver(state: &State, hub: &Hub, route: &str, name: &str, now: OffsetDateTim
     if name.eq_ignore_ascii_case("events") {
         return json!({"route": route, "endpoint": name, "delivered": true});
     }
-    let Some(endpoint) = document::find_endpoint(&hub.properties, "eventHubs", name) else {
-        return refused("only event hub endpoints take messages here");
-    };
-    if !is_identity_based(endpoint) {
-        return json!({"route": route, "endpoint": name, "delivered": true, "with": "key"});
+    let found = ENDPOINT_LISTS.iter().find_map(|list| {
+        document::find_endpoint(&hub.properties, list, name).map(|endpoint| (list, endpoint))
+    });
+    let Some((list, endpoint)) = found else { return refused("there is no such endpoint") };
+    match target::enter(state, hub, list, endpoint, now) {
+        Err(refusal) => refused(refusal.reason()),
+        Ok(target::Entry { target, principal: Some(principal) }) => json!({
+            "route": route, "endpoint": name, "delivered": true, "with": "identity", "principal": principal,
+            "target": target,
+        }),
+        Ok(_) => json!({"route": route, "endpoint": name, "delivered": true, "with": "key"}),
     }
-    let Some(target) = find_target(state, "eventHubs", endpoint) else {
-        return refused("there is no such event hub");
-    };
-    let Some(principal) = principal(state, hub, endpoint) else {
-        return refused("the hub has no such identity");
-    };
-    if !state.is_granted(&principal, EVENT_HUBS_DATA_SENDER, &target, now) {
-        return refused("401: the identity may not send to the event hub");
-    }
-    json!({"route": route, "endpoint": name, "delivered": true, "with": "identity", "principal": principal, "target": target})
 }

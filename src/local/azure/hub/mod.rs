@@ -1,11 +1,14 @@
 //! IoT hubs: what one is, and how a GET shows it.
 //!
-//! `document` completes documents, `secrets` masks them and puts keys back, `validate` refuses them, `write` carries out PUT, PATCH
-//! and DELETE as operations that take time, `read` answers everything else.
+//! `document` completes documents, `secrets` masks them and puts keys back, `validate` refuses them for
+//! what is in them, `access` for what they send to, `write` carries out PUT, PATCH and DELETE as
+//! operations that take time, `read` answers everything else.
 //! <https://learn.microsoft.com/rest/api/iothub/iot-hub-resource>
 
+mod access;
 pub(super) mod device;
 mod document;
+mod key_access;
 mod operation;
 mod read;
 mod secrets;

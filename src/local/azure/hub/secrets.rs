@@ -40,6 +40,14 @@ fn restore_members(entry: &mut Value, stored: Option<&Value>) -> Result<(), ()> 
             continue;
         }
         let known = stored.and_then(|stored| stored[name].as_str()).unwrap_or_default();
+        // A mask stands for the key of the place it was shown with, and of no other.
+        let moved = ["AccountName", "Endpoint"].iter().any(|part| {
+            let of = |text: &str| connection_part(text, part).map(str::to_ascii_lowercase);
+            of(text).is_some_and(|place| of(known).is_some_and(|before| before != place))
+        });
+        if moved {
+            return Err(());
+        }
         let whole = match KEY_PARTS.iter().find_map(|part| connection_part(known, part)) {
             Some(key) => text.replace(MASK, key),
             None if name != "connectionString" && !known.is_empty() => known.to_owned(),

@@ -1,96 +1,107 @@
-//! What an endpoint sends to, and whether its identity may: asked when the endpoint is written, not
-//! later.
+//! What an endpoint sends to, and whether it gets in: asked when the endpoint is written, and again
+//! for every message.
 //!
 //! <https://learn.microsoft.com/azure/iot-hub/iot-hub-managed-identity#egress-connectivity-from-iot-hub-to-other-azure-resources>
 
-use serde_json::{Map, Value};
+use serde_json::Value;
 use time::OffsetDateTime;
 
-use super::{Hub, document, secrets};
+use super::{Hub, key_access};
 use crate::local::azure::{
-    answer::HubError,
+    network::Reach,
     roles::{BLOB_DATA_CONTRIBUTOR, EVENT_HUBS_DATA_SENDER, SERVICE_BUS_DATA_SENDER},
-    settings::Settings,
     state::State,
 };
 
-/// Checks every endpoint that uses an identity and is new or changed.
-pub(super) fn check_access(
-    state: &State,
-    hub: &Hub,
-    old: Option<&Map<String, Value>>,
-    now: OffsetDateTime,
-    settings: &Settings,
-) -> Result<(), HubError> {
-    let codes = &settings.refusals;
-    for (list, role, denied) in [
-        ("eventHubs", EVENT_HUBS_DATA_SENDER, codes.event_hub_denied),
-        ("serviceBusQueues", SERVICE_BUS_DATA_SENDER, codes.service_bus_denied),
-        ("serviceBusTopics", SERVICE_BUS_DATA_SENDER, codes.service_bus_denied),
-        ("storageContainers", BLOB_DATA_CONTRIBUTOR, codes.storage_denied),
-    ] {
-        for endpoint in document::endpoints(&hub.properties, list) {
-            if !is_identity_based(endpoint) {
-                continue;
-            }
-            let name = endpoint["name"].as_str().unwrap_or_default();
-            let before = old.and_then(|old| document::find_endpoint(old, list, name));
-            if !settings.revalidate_unchanged_endpoints
-                && before.is_some_and(|before| same_use(before, endpoint))
-            {
-                continue;
-            }
-            let target = find_target(state, list, endpoint)
-                .ok_or_else(|| missing(list, name, endpoint, codes.target_missing))?;
-            let allowed = principal(state, hub, endpoint)
-                .is_some_and(|principal| state.is_granted(&principal, role, &target, now));
-            if !allowed {
-                return Err(HubError::new(
-                    denied,
-                    format!(
-                        "endpointName:{name}, exceptionMessage:Unauthorized. The IoT hub's identity is not \
-                         authorized to send to the endpoint."
-                    ),
-                ));
-            }
-        }
-    }
-    check_file_upload(state, hub, old, now, settings)
+/// Why an endpoint does not get in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Refusal {
+    /// There is no such namespace, account or container, or nothing of that name in it.
+    Missing,
+    /// The hub does not have the identity.
+    NoIdentity,
+    /// The target's network keeps the hub out.
+    Network,
+    /// The identity has no effective role on the target.
+    Role,
+    /// The key is wrong, may not send, or no key would do.
+    Key,
 }
 
-fn check_file_upload(
+impl Refusal {
+    /// In words, as `/_sim` and the endpoint's health tell it.
+    pub(super) fn reason(self) -> &'static str {
+        match self {
+            Self::Missing => "NotFound: the target does not exist",
+            Self::NoIdentity => "Unauthorized: the hub has no such identity",
+            Self::Network => "Forbidden: the target's network rules keep the hub out",
+            Self::Role => "Unauthorized: 401: the identity may not send to the target",
+            Self::Key => "Unauthorized: the key does not open the target",
+        }
+    }
+}
+
+/// How an endpoint gets in: what it is, and as whom. A target that is not known here has no id.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Entry {
+    pub(super) target: Option<String>,
+    pub(super) principal: Option<String>,
+}
+
+/// Whether an endpoint of this list may send, now.
+pub(super) fn enter(
     state: &State,
     hub: &Hub,
-    old: Option<&Map<String, Value>>,
+    list: &str,
+    endpoint: &Value,
     now: OffsetDateTime,
-    settings: &Settings,
-) -> Result<(), HubError> {
-    let entry = &hub.properties["storageEndpoints"]["$default"];
-    let before = old.map_or(&Value::Null, |old| &old["storageEndpoints"]["$default"]);
-    let unchanged =
-        ["authenticationType", "identity", "containerName"].iter().all(|name| before[name] == entry[name]);
-    if !is_identity_based(entry) || unchanged {
-        return Ok(());
+) -> Result<Entry, Refusal> {
+    if !is_identity_based(endpoint) {
+        let target = key_access::enter(state, list, endpoint)?;
+        return Ok(Entry { target, principal: None });
     }
-    let on_hub = match user_identity(entry) {
-        Some(id) => hub.users.iter().any(|user| user.eq_ignore_ascii_case(id)),
-        None => hub.system_on,
+    let target = find_target(state, list, endpoint).ok_or(Refusal::Missing)?;
+    enter_as(state, hub, list, endpoint, &target, now)
+}
+
+/// Whether the identity of an endpoint, or of file upload, may write to a target.
+pub(super) fn enter_as(
+    state: &State,
+    hub: &Hub,
+    list: &str,
+    endpoint: &Value,
+    target: &str,
+    now: OffsetDateTime,
+) -> Result<Entry, Refusal> {
+    let principal = principal(state, hub, endpoint).ok_or(Refusal::NoIdentity)?;
+    let through = match state.reach(target) {
+        Reach::Open => true,
+        // Trusted services come with the identity that is theirs alone.
+        Reach::Trusted => user_identity(endpoint).is_none(),
+        Reach::Closed => false,
     };
-    if !on_hub {
-        return Err(HubError::new(
-            settings.refusals.identity_missing,
-            "storageEndpoints:$default, the identity is not assigned to the IoT hub.",
-        ));
+    if !through {
+        return Err(Refusal::Network);
     }
-    let text = entry["connectionString"].as_str().unwrap_or_default();
-    let Some(account) = account(state, text) else { return Ok(()) };
-    let container = entry["containerName"].as_str().unwrap_or_default().to_ascii_lowercase();
-    let target = format!("{account}/blobservices/default/containers/{container}");
-    let principal = principal(state, hub, entry);
-    if principal.is_some_and(|principal| state.is_granted(&principal, BLOB_DATA_CONTRIBUTOR, &target, now)) {
-        return Ok(());
+    let granted = match list {
+        "eventHubs" => state.is_granted(&principal, EVENT_HUBS_DATA_SENDER, target, now),
+        "storageContainers" => state.is_granted(&principal, BLOB_DATA_CONTRIBUTOR, target, now),
+        "cosmosDBSqlContainers" => cosmos_parts(target).is_some_and(|[account, database, container]| {
+            state.is_cosmos_granted(&principal, account, database, container, now)
+        }),
+        _ => state.is_granted(&principal, SERVICE_BUS_DATA_SENDER, target, now),
+    };
+    if !granted {
+        return Err(Refusal::Role);
     }
-    Err(HubError::new(settings.refusals.storage_denied, "storage endpoint authorization rejected"))
+    Ok(Entry { target: Some(target.to_owned()), principal: Some(principal) })
+}
+
+/// Account, database and container of a container's id.
+fn cosmos_parts(target: &str) -> Option<[&str; 3]> {
+    let (rest, container) = target.rsplit_once("/containers/")?;
+    let (account, database) = rest.rsplit_once("/sqldatabases/")?;
+    Some([account, database, container])
 }
 
 pub(super) fn is_identity_based(endpoint: &Value) -> bool {
@@ -102,67 +113,71 @@ pub(super) fn user_identity(endpoint: &Value) -> Option<&str> {
     endpoint["identity"]["userAssignedIdentity"].as_str().filter(|id| !id.is_empty())
 }
 
-fn same_use(before: &Value, now: &Value) -> bool {
-    let same_text = |name: &str| {
-        let text = |endpoint: &Value| endpoint[name].as_str().unwrap_or_default().to_ascii_lowercase();
-        text(before).trim_end_matches('/') == text(now).trim_end_matches('/')
-    };
-    let identity = |endpoint: &Value| user_identity(endpoint).map(str::to_ascii_lowercase);
-    is_identity_based(before)
-        && identity(before) == identity(now)
-        && ["endpointUri", "entityPath", "containerName"].into_iter().all(same_text)
-}
-
 /// The principal that an endpoint authenticates as, if the hub has it by now.
-pub(super) fn principal(state: &State, hub: &Hub, endpoint: &Value) -> Option<String> {
+fn principal(state: &State, hub: &Hub, endpoint: &Value) -> Option<String> {
     match user_identity(endpoint) {
         Some(id) => state.identities.get(&id.to_ascii_lowercase()).map(|identity| identity.principal.clone()),
         None => hub.system.clone(),
     }
 }
 
-/// The lower-cased id of what an endpoint sends to.
-pub(super) fn find_target(state: &State, list: &str, endpoint: &Value) -> Option<String> {
-    let address = endpoint["endpointUri"].as_str()?.to_ascii_lowercase();
-    let id = if list == "storageContainers" {
-        let container = endpoint["containerName"].as_str()?.to_ascii_lowercase();
-        let account = state.targets.iter().find(|(_, doc)| {
-            let blob = doc["properties"]["primaryEndpoints"]["blob"].as_str().unwrap_or_default();
-            !blob.is_empty() && blob.trim_end_matches('/').eq_ignore_ascii_case(address.trim_end_matches('/'))
-        });
-        format!("{}/blobservices/default/containers/{container}", account?.0)
-    } else {
-        let host = address.strip_prefix("sb://")?.trim_end_matches('/').to_owned();
-        let entity = endpoint["entityPath"].as_str()?.to_ascii_lowercase();
-        let word = match list {
-            "eventHubs" => "eventhubs",
-            "serviceBusQueues" => "queues",
-            _ => "topics",
-        };
-        let provider = if list == "eventHubs" { "/microsoft.eventhub/" } else { "/microsoft.servicebus/" };
-        let namespace = state.targets.iter().find(|(id, doc)| {
-            let at = doc["properties"]["serviceBusEndpoint"].as_str().unwrap_or_default();
-            let at = at.trim_start_matches("https://").trim_end_matches('/').trim_end_matches(":443");
-            id.contains(provider) && at.eq_ignore_ascii_case(&host)
-        });
-        format!("{}/{word}/{entity}", namespace?.0)
+/// The lower-cased id of what an endpoint with an address sends to, if it is there.
+fn find_target(state: &State, list: &str, endpoint: &Value) -> Option<String> {
+    let host = host(endpoint["endpointUri"].as_str()?);
+    let text = |field: &str| endpoint[field].as_str().map(str::to_ascii_lowercase);
+    let id = match list {
+        "storageContainers" => {
+            let account = holder(state, "primaryEndpoints/blob", "", &host)?;
+            format!("{account}/blobservices/default/containers/{}", text("containerName")?)
+        }
+        "cosmosDBSqlContainers" => {
+            let account = holder(state, "documentEndpoint", "", &host)?;
+            cosmos_container(&account, &text("databaseName")?, &text("containerName")?)
+        }
+        _ => entity(&namespace(state, list, &host)?, list, &text("entityPath")?),
     };
     state.targets.contains_key(&id).then_some(id)
 }
 
-fn account(state: &State, connection: &str) -> Option<String> {
-    let name = secrets::connection_part(connection, "AccountName")?.to_ascii_lowercase();
+/// The namespace at this host that the list's endpoints can send to, by its lower-cased id.
+pub(super) fn namespace(state: &State, list: &str, host: &str) -> Option<String> {
+    let provider = if list == "eventHubs" { "/microsoft.eventhub/" } else { "/microsoft.servicebus/" };
+    holder(state, "serviceBusEndpoint", provider, host)
+}
+
+/// The id of an entity of a namespace.
+pub(super) fn entity(namespace: &str, list: &str, name: &str) -> String {
+    let word = match list {
+        "eventHubs" => "eventhubs",
+        "serviceBusQueues" => "queues",
+        _ => "topics",
+    };
+    format!("{namespace}/{word}/{}", name.to_ascii_lowercase())
+}
+
+pub(super) fn cosmos_container(account: &str, database: &str, container: &str) -> String {
+    format!("{account}/sqldatabases/{database}/containers/{container}").to_ascii_lowercase()
+}
+
+/// The target whose property `field` is an address at this host.
+pub(super) fn holder(state: &State, field: &str, provider: &str, at: &str) -> Option<String> {
+    let pointer = format!("/properties/{field}");
+    let found = state.targets.iter().find(|(id, shown)| {
+        id.contains(provider)
+            && shown.pointer(&pointer).and_then(Value::as_str).is_some_and(|address| host(address) == at)
+    });
+    found.map(|(id, _)| id.clone())
+}
+
+/// The storage account that a connection string names, by its lower-cased id.
+pub(super) fn account(state: &State, connection: &str) -> Option<String> {
+    let name = super::secrets::connection_part(connection, "AccountName")?.to_ascii_lowercase();
     let suffix = format!("/microsoft.storage/storageaccounts/{name}");
     state.targets.keys().find(|id| id.ends_with(&suffix)).cloned()
 }
 
-fn missing(list: &str, name: &str, endpoint: &Value, code: u32) -> HubError {
-    if list == "storageContainers" {
-        let container = endpoint["containerName"].as_str().unwrap_or_default();
-        return HubError::new(400_123, format!("Endpoint Name:{name}, Storage Container Name:{container}."));
-    }
-    HubError::new(
-        code,
-        format!("endpointName:{name}, exceptionMessage:The messaging entity could not be found."),
-    )
+/// The lower-cased host of an address, without scheme, port and path.
+pub(super) fn host(address: &str) -> String {
+    let rest = address.split_once("://").map_or(address, |(_, rest)| rest);
+    rest.split(['/', ':']).next().unwrap_or_default().to_ascii_lowercase()
 }

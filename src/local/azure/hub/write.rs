@@ -3,9 +3,9 @@
 use serde_json::{Map, Value, json};
 
 use super::{
-    Hub, Phase, document,
+    Hub, Phase, access, document,
     operation::{OpKind, Plan},
-    secrets, target, validate,
+    secrets, validate,
 };
 use crate::{
     local::azure::{
@@ -85,7 +85,7 @@ impl Azure {
             hub.policies = policies;
         }
         validate::check(&hub, old.as_ref(), &settings.refusals).map_err(|error| call.refuse(&error))?;
-        let mut failure = match target::check_access(state, &hub, old.as_ref(), call.now, settings) {
+        let mut failure = match access::check(state, &hub, old.as_ref(), call.now, settings) {
             Err(error) if settings.endpoint_validation == EndpointValidation::Sync => {
                 return Err(call.refuse(&error));
             }
