@@ -22,6 +22,7 @@ const SENDER: &str = "2b629674-e913-4c01-ae53-ef4638d8f975";
 const GRANT: &str = "5b8f7a1e-0000-4000-8000-000000000001";
 
 /// A simulator with a caller who has a token.
+#[derive(Clone)]
 pub(crate) struct Sim {
     pub(crate) azure: Azure,
     router: Router,
@@ -89,7 +90,7 @@ impl Sim {
     }
 
     /// A hub, Active.
-    async fn hub(&self, name: &str, more: Value) -> Value {
+    pub(crate) async fn hub(&self, name: &str, more: Value) -> Value {
         let mut body = json!({"name": name, "resourceGroup": "rg-plant-01", "wait": true});
         body.as_object_mut().unwrap().extend(more.as_object().cloned().unwrap_or_default());
         let made = self.call("POST", "/_sim/hubs", &[], body).await;
@@ -119,7 +120,7 @@ fn endpoint() -> Value {
     })
 }
 
-async fn pass(seconds: u64) {
+pub(crate) async fn pass(seconds: u64) {
     tokio::time::sleep(Duration::from_secs(seconds)).await;
 }
 

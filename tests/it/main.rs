@@ -2,7 +2,10 @@
 
 mod arm_client;
 mod azure_sim;
+mod azure_sim_cosmos;
+mod azure_sim_proof;
 mod azure_sim_recordings;
+mod azure_sim_targets;
 mod bus;
 mod contract;
 mod convergence;
