@@ -62,7 +62,7 @@ impl HubError {
         Self::new(400_004, message)
     }
 
-    fn status(&self) -> u16 {
+    pub(super) fn status(&self) -> u16 {
         u16::try_from(self.code / 1000).ok().filter(|status| (400..600).contains(status)).unwrap_or(400)
     }
 

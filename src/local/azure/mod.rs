@@ -17,6 +17,7 @@
 //! # }
 //! ```
 
+mod activity;
 mod answer;
 mod call;
 mod cosmos;

@@ -251,6 +251,7 @@ impl Azure {
             Some(at) if words.get(at + 1) == Some(&"microsoft.devices") => {
                 self.devices(call, &scope_of(at), &words[at + 2..])
             }
+            Some(at) if words.get(at + 1) == Some(&"microsoft.insights") => self.activity(call),
             Some(at) if words.get(at + 1) == Some(&"microsoft.documentdb") => self.documents(call),
             Some(_) => match self.target_keys(call).or_else(|| self.network(call)) {
                 Some(answer) => answer,

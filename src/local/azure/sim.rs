@@ -96,9 +96,10 @@ fn device_message(azure: &Azure, call: &Call, path: &str) -> Answer {
     let name = path.trim_end_matches("/messages");
     let missing = || problem(404, format!("there is no hub `{name}`"));
     let id = hub_id(azure, name).ok_or_else(missing)?;
-    let state = azure.lock();
-    let hub = state.hubs.get(id.key()).ok_or_else(missing)?;
-    Ok(Reply::json(200, super::hub::device::send(&state, hub, call.now)))
+    let message = if call.body.is_empty() { Map::new() } else { object(call)? };
+    let mut state = azure.lock();
+    let hub = state.hubs.get(id.key()).cloned().ok_or_else(missing)?;
+    Ok(Reply::json(200, super::hub::device::send(&mut state, &hub, &Value::Object(message), call.now)))
 }
 
 /// Changes what a hub sends to: `properties` and `networkRuleSet` are merged into what is there,

@@ -6,12 +6,13 @@ use serde_json::{Map, Value, json};
 use time::OffsetDateTime;
 
 use super::{
+    activity::Activity,
     answer::iso,
     call::Caller,
     cosmos_roles::{CosmosGrant, CosmosOperation},
     events::Events,
     faults::Faults,
-    hub::{Hub, Operation},
+    hub::{Health, Hub, Operation},
     identity::Token,
     keys::Rule,
     random::Random,
@@ -37,6 +38,8 @@ pub(super) struct State {
     pub(super) hubs: BTreeMap<String, Hub>,
     /// Hubs that were there: the provider answers for them, not ARM.
     pub(super) deleted_hubs: BTreeSet<String>,
+    /// By the hub's id and the endpoint's.
+    pub(super) health: BTreeMap<(String, String), Health>,
     pub(super) operations: BTreeMap<String, Operation>,
     pub(super) principals: BTreeMap<String, Principal>,
     pub(super) identities: BTreeMap<String, Identity>,
@@ -57,6 +60,7 @@ pub(super) struct State {
     pub(super) counters: Counters,
     pub(super) log: VecDeque<Value>,
     pub(super) events: Events,
+    pub(super) activity: Activity,
     /// Secrets that are no longer, or not only, in a hub: replaced keys and every connection
     /// string that was ever sent.
     pub(super) old_secrets: BTreeSet<String>,
@@ -93,6 +97,7 @@ impl State {
             groups: BTreeMap::new(),
             hubs: BTreeMap::new(),
             deleted_hubs: BTreeSet::new(),
+            health: BTreeMap::new(),
             operations: BTreeMap::new(),
             principals: BTreeMap::new(),
             identities: BTreeMap::new(),
@@ -109,6 +114,7 @@ impl State {
             counters: Counters::default(),
             log: VecDeque::new(),
             events: Events::default(),
+            activity: Activity::default(),
             old_secrets: BTreeSet::new(),
         }
     }

@@ -2,7 +2,8 @@
 //!
 //! `document` completes documents, `secrets` masks them and puts keys back, `validate` refuses them for
 //! what is in them, `access` for what they send to, `write` carries out PUT, PATCH and DELETE as
-//! operations that take time, `read` answers everything else.
+//! operations that take time, `routes` tests routes, `device` sends through them, `read` answers
+//! everything else.
 //! <https://learn.microsoft.com/rest/api/iothub/iot-hub-resource>
 
 mod access;
@@ -10,7 +11,10 @@ pub(super) mod device;
 mod document;
 mod key_access;
 mod operation;
+mod query;
+mod query_eval;
 mod read;
+mod routes;
 mod secrets;
 mod target;
 mod validate;
@@ -20,6 +24,7 @@ use serde_json::{Map, Value, json};
 use time::OffsetDateTime;
 
 pub(super) use operation::Operation;
+pub(super) use routes::Health;
 
 use super::{answer::iso, random::Random, state::State};
 use crate::model::IotHubId;

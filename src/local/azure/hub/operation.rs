@@ -5,6 +5,7 @@ use time::OffsetDateTime;
 
 use super::{Hub, Phase};
 use crate::local::azure::{
+    activity::Write,
     answer::{Answer, HubError, Reply},
     call::Call,
     events::Happening,
@@ -47,6 +48,7 @@ pub(in crate::local::azure) struct Operation {
     /// The signature in the poll address.
     signature: String,
     happening: Happening,
+    write: Write,
     /// The final status, once there is one.
     pub(in crate::local::azure) result: Option<Value>,
 }
@@ -83,6 +85,10 @@ impl State {
             kind != OpKind::Create,
         );
         happening.succeeded = failure.is_none();
+        let write = Write::of(call, hub.id.as_str());
+        let accepted = if kind == OpKind::Delete { 202 } else { 201 };
+        self.log_write(&write, "Started", None, call.now);
+        self.log_write(&write, "Accepted", Some(accepted), call.now);
         let operation = Operation {
             kind,
             hub: hub.id.as_str().to_owned(),
@@ -94,6 +100,7 @@ impl State {
             hide,
             signature: self.random.letters(settings.poll_signature_length),
             happening,
+            write: write.clone(),
             result: None,
         };
         self.operations.insert(id.clone(), operation);
@@ -146,6 +153,11 @@ impl State {
             operation.result = Some(result);
             operation.before = None;
         }
+        let (status, http) = match &operation.failure {
+            Some(error) => ("Failed", Some(error.status())),
+            None => ("Succeeded", None),
+        };
+        self.log_write(&operation.write, status, http, at);
         self.emit(&operation.happening, at, &settings.events);
     }
 
@@ -154,6 +166,7 @@ impl State {
         let old_system = operation.before.as_ref().and_then(|before| before.system.clone());
         if operation.kind == OpKind::Delete {
             self.hubs.remove(&operation.key);
+            self.health.retain(|(hub, _), _| *hub != operation.key);
             self.deleted_hubs.insert(operation.key.clone());
         }
         let fresh = self.random.guid();

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{ENDPOINT_LISTS, Hub, Phase, document};
+use super::{Hub, Phase, routes};
 use crate::{
     local::azure::{
         Azure,
@@ -70,9 +70,17 @@ impl Azure {
                 let id = format!("/{}", call.segments()[..cut].join("/"));
                 let id = IotHubId::parse(&id).map_err(|_| no_route(call))?;
                 match (method, below) {
-                    ("PUT", []) => self.put_hub(&mut state, call, &id),
-                    ("PATCH", []) => self.patch_hub(&mut state, call, &id),
-                    ("DELETE", []) => self.delete_hub(&mut state, call, &id),
+                    ("PUT" | "PATCH" | "DELETE", []) => {
+                        let answer = match method {
+                            "PUT" => self.put_hub(&mut state, call, &id),
+                            "PATCH" => self.patch_hub(&mut state, call, &id),
+                            _ => self.delete_hub(&mut state, call, &id),
+                        };
+                        if let Err(refusal) = &answer {
+                            state.log_refused(call, id.as_str(), refusal.status);
+                        }
+                        answer
+                    }
                     ("GET", []) => {
                         let hub = state.hub(call, &id)?;
                         Ok(Reply::json(200, hub.view(&state, call.version())))
@@ -103,17 +111,11 @@ impl Azure {
                 Ok(Reply::json(200, found))
             }
             ("GET", ["routingendpointshealth"]) => {
-                let mut all = vec![health("events")];
-                for list in ENDPOINT_LISTS {
-                    all.extend(
-                        document::endpoints(&hub.properties, list)
-                            .iter()
-                            .filter_map(|e| e["id"].as_str())
-                            .map(health),
-                    );
-                }
+                let all = state.health_of(&hub);
                 Ok(page(call, all, self.inner.settings.page_size))
             }
+            ("POST", ["routing", "routes", "$testall"]) => routes::test_all(&hub, call),
+            ("POST", ["routing", "routes", "$testnew"]) => routes::test_new(call),
             ("GET", ["skus"]) => {
                 let sku = |name: &str, most: u32| {
                     json!({
@@ -149,10 +151,6 @@ impl Azure {
         let what = Happening::of(call, "Action", id.as_str(), operation, true);
         state.emit(&what, call.now, &self.inner.settings.events);
     }
-}
-
-fn health(endpoint: &str) -> Value {
-    json!({"endpointId": endpoint, "healthStatus": "unknown"})
 }
 
 fn check_name(state: &State, call: &Call) -> Answer {

@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use serde_json::{Map, Value};
 
 use super::{
-    ENDPOINT_LISTS, Hub, document,
+    ENDPOINT_LISTS, Hub, document, query,
     secrets::connection_part,
     target::{is_identity_based, user_identity},
 };
@@ -181,6 +181,10 @@ fn routes(
         let is_fallback = std::ptr::eq(route, fallback);
         if !is_fallback && (!is_name(name) || !seen.insert(name.to_ascii_lowercase())) {
             return Err(HubError::invalid(format!("Invalid or repeated route name. Route Name:{name}.")));
+        }
+        if let Err(mistake) = query::parse(route["condition"].as_str().unwrap_or("true")) {
+            let message = format!("Invalid route condition, Route Name:{name}, {}.", mistake.message);
+            return Err(HubError::invalid(message));
         }
         let targets = route["endpointNames"].as_array().map_or(&[][..], Vec::as_slice);
         let [target] = targets else {
