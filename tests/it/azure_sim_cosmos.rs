@@ -147,6 +147,8 @@ async fn a_cosmos_key_opens_the_account_until_local_authentication_is_off() {
     assert_eq!(with(&sim, keyed(&keys["secondaryMasterKey"])).await.body["code"], 400_119);
     let definition = sim.get(&format!("{}/sqlRoleDefinitions/{WRITER}", account())).await.body;
     assert_eq!(definition["properties"]["roleName"], "Cosmos DB Built-in Data Contributor");
+    let missing = sim.get(&format!("{}/sqlDatabases/more", account())).await;
+    assert_eq!((missing.status, &missing.body["code"]), (404, &json!("NotFound")), "without ARM's envelope");
     let made = sim.put(&format!("{}/sqlDatabases/more", account()), json!({})).await;
     assert_eq!(made.status, 200);
     let all = sim.get(&format!("{}/sqlDatabases", account())).await.body;

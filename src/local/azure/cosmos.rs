@@ -155,6 +155,14 @@ impl Azure {
         };
         let below = words.get(at..).unwrap_or_default();
         if !matches!(below.first(), Some(&("listkeys" | "sqlroledefinitions" | "sqlroleassignments"))) {
+            // Below an account that is there, the provider itself says what is not.
+            if call.method == "GET" && below.len() > 1 && below.len() % 2 == 0 {
+                let (state, whole) = (self.lock(), call.path.to_ascii_lowercase());
+                if state.account(&parts[..at]).is_ok() && !state.targets.contains_key(&whole) {
+                    let message = "Message: {\"Errors\":[\"Resource Not Found.\"]}";
+                    return Err(refuse(404, "NotFound", message));
+                }
+            }
             return self.resource(call);
         }
         let mut state = self.lock();

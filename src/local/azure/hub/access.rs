@@ -112,12 +112,13 @@ fn file_upload(
     let same = |names: &[&str]| names.iter().all(|name| before[*name] == entry[*name]);
     let text = entry["connectionString"].as_str().unwrap_or_default();
     let same_string = same(&["connectionString"]);
-    if text.is_empty() || (same(&["authenticationType", "identity", "containerName"]) && same_string) {
+    let by_identity = is_identity_based(entry);
+    let unset = text.is_empty() && !by_identity;
+    if unset || (same(&["authenticationType", "identity", "containerName"]) && same_string) {
         return Ok(());
     }
     let refuse = |code: u32, why: &str| HubError::new(code, format!("storageEndpoints:$default, {why}"));
     let has_key = connection_part(text, "AccountKey").is_some();
-    let by_identity = is_identity_based(entry);
     if by_identity && !has_key && settings.file_upload_needs_key {
         let message = "exceptionMessage:No valid combination of account information found.";
         return Err(HubError::new(400_116, format!("endpointName:$default, {message}")));
