@@ -7,12 +7,13 @@ use tracing::info;
 use crate::{
     arm::{ArmError, ArmWriter, Reaction},
     model::{
-        desired::DesiredHub,
-        hub::EditError,
+        desired::{DesiredHub, Guardrails, Target},
+        hub::{EditError, HubDocument, HubEdit, Secrets},
         observed::{Grant, ObservedHub},
     },
     observe::Observer,
-    plan::{GrantStep, Step, ask_again},
+    plan::{GrantStep, Step, ask_again, grants_of_unknown_age, grants_used},
+    telemetry,
 };
 
 /// What became of one step.
@@ -48,120 +49,174 @@ const PRINCIPAL_PAUSE: std::time::Duration = std::time::Duration::from_secs(5);
 /// Tries within one invocation for a fresh principal; then it becomes a scheduled message.
 const PRINCIPAL_TRIES: usize = 4;
 
-/// Carries out one step and tells the observer what it has to look at again.
-pub async fn apply_step(
-    arm: &ArmWriter,
-    observer: &mut Observer,
-    desired: &DesiredHub,
-    observed: &ObservedHub,
-    step: &Step,
-) -> StepOutcome {
-    let outcome = match step {
-        Step::EditHub { edit } => match edit.put_body(&observed.hub) {
-            Err(error @ (EditError::Shape(_) | EditError::Collateral(_))) => {
+/// What a step is carried out with.
+#[derive(Clone, Copy)]
+pub struct Work<'a> {
+    /// Writes to Azure.
+    pub arm: &'a ArmWriter,
+    /// What the hub should be.
+    pub desired: &'a DesiredHub,
+    /// What keeps the run in its place.
+    pub guardrails: &'a Guardrails,
+    /// What the step was planned from.
+    pub observed: &'a ObservedHub,
+}
+
+/// What became of a step, and what else was noticed.
+pub struct Applied {
+    /// What became of it.
+    pub outcome: StepOutcome,
+    /// Paths of the hub that are different and that the step did not name: somebody else wrote
+    /// meanwhile, or the service did more than it was asked.
+    pub moved_besides: Vec<String>,
+}
+
+impl Work<'_> {
+    /// Carries out one step and tells the observer what it has to look at again.
+    pub async fn apply(self, observer: &mut Observer, step: &Step) -> Applied {
+        let mut moved_besides = Vec::new();
+        let outcome = match step {
+            Step::EditHub { edit } => match self.edit_hub(observer, edit).await {
+                Ok(after) => {
+                    moved_besides = edit.moved_besides(&self.observed.hub, &after);
+                    observer.learn_hub(after);
+                    self.measure(edit);
+                    StepOutcome::Applied
+                }
+                Err(outcome) => outcome,
+            },
+            Step::Grant(grant) => self.grant(observer, grant).await,
+            Step::Revoke(revoke) => match self.arm.revoke(&revoke.id, revoke.role).await {
+                Ok(()) => {
+                    observer.forget_grant(&revoke.id);
+                    StepOutcome::Applied
+                }
+                Err(error) => self.refused(&error),
+            },
+            Step::AwaitPropagation { until } => StepOutcome::Waiting {
+                cause: "the grants to spread".into(),
+                until: until.unwrap_or_else(|| self.now()),
+            },
+        };
+        let kind = kind_of(step);
+        info!(hub.id = %self.observed.id(), step = %kind, outcome = ?outcome, "step: {kind}");
+        Applied { outcome, moved_besides }
+    }
+
+    fn now(&self) -> OffsetDateTime {
+        self.arm.reader().client().clock().now()
+    }
+
+    async fn edit_hub(self, observer: &mut Observer, edit: &HubEdit) -> Result<HubDocument, StepOutcome> {
+        let mut secrets = Secrets::default();
+        for need in edit.keys_needed() {
+            let members = self.arm.target_key(&need).await.map_err(|error| self.refused(&error))?;
+            secrets.add(need.slot, members);
+        }
+        let body = edit.put_body(&self.observed.hub, &secrets).map_err(
+            |error @ (EditError::Shape(_) | EditError::NoKey(_) | EditError::Collateral(_))| {
                 StepOutcome::Failed { cause: error.to_string() }
+            },
+        )?;
+        let mark = self.desired.fingerprint();
+        let written = self.arm.put_hub(self.observed.id(), &body, mark).await;
+        observer.forget_hub();
+        written.map_err(|error| self.refused_edit(observer, edit, &error))
+    }
+
+    fn refused_edit(self, observer: &mut Observer, edit: &HubEdit, error: &ArmError) -> StepOutcome {
+        if error.reaction() != Reaction::MaybeNotYet {
+            return self.refused(error);
+        }
+        let cause = error.explained();
+        let now = self.now();
+        let undated = grants_of_unknown_age(edit, self.observed, self.guardrails);
+        let targets: Vec<&Target> = edit.endpoints.iter().map(|endpoint| &endpoint.target).collect();
+        observer.doubt(&undated, &targets, now);
+        let until = if undated.is_empty() {
+            ask_again(edit, self.observed, self.guardrails, now)
+        } else {
+            Some(now + crate::plan::SETTLE)
+        };
+        match until {
+            Some(until) => StepOutcome::Waiting { cause: format!("the grants to spread ({cause})"), until },
+            None => StepOutcome::Failed { cause },
+        }
+    }
+
+    async fn grant(self, observer: &mut Observer, step: &GrantStep) -> StepOutcome {
+        let Some(principal) = &step.principal else {
+            // The identity is on, but the service does not show its principal yet.
+            observer.forget_hub();
+            return self.waiting("the identity's principal".to_owned(), PRINCIPAL_PAUSE);
+        };
+        let (hub, profile) = (self.observed.id().name(), &self.desired.profile);
+        let reason = format!("Hubward: hub {hub} (profile {profile})");
+        match self.make_grant(step, principal, &reason).await {
+            Ok(made) => {
+                observer.learn_grant(made);
+                StepOutcome::Applied
             }
-            Ok(body) => {
-                let written = arm.put_hub(observed.id(), &body).await;
-                observer.forget_hub();
-                match written {
-                    Ok(()) => StepOutcome::Applied,
-                    Err(error) => refused_edit(arm, observed, step, &error),
+            Err(error) => match error.reaction() {
+                Reaction::AlreadyThere => {
+                    observer.list_again(principal);
+                    StepOutcome::AlreadyInPlace
                 }
-            }
-        },
-        Step::Grant(grant) => match &grant.principal {
-            None => {
-                // The identity is on, but the service does not show its principal yet.
-                observer.forget_hub();
-                waiting(arm, "the identity's principal".to_owned(), PRINCIPAL_PAUSE)
-            }
-            Some(principal) => {
-                let reason = format!("Hubward: hub {} (profile {})", observed.id().name(), desired.profile);
-                match make_grant(arm, grant, principal, &reason).await {
-                    Ok(made) => {
-                        observer.learn_grant(made);
-                        StepOutcome::Applied
-                    }
-                    Err(error) => refused_grant(arm, observer, grant, principal, &error),
+                Reaction::PrincipalYoung => self.waiting(error.to_string(), PRINCIPAL_PAUSE * 2),
+                // The name follows from the content, so writing it again is the same write.
+                Reaction::Reread => self.waiting(error.to_string(), PRINCIPAL_PAUSE),
+                _ => self.refused(&error),
+            },
+        }
+    }
+
+    async fn make_grant(self, step: &GrantStep, principal: &str, reason: &str) -> Result<Grant, ArmError> {
+        let mut tries = 1;
+        loop {
+            let made = self.arm.grant(&step.scope, step.role, principal, reason).await;
+            match made {
+                Err(error) if error.reaction() == Reaction::PrincipalYoung && tries < PRINCIPAL_TRIES => {
+                    tries += 1;
+                    self.arm.reader().client().pause(PRINCIPAL_PAUSE, "a fresh principal").await?;
                 }
+                other => return other,
             }
-        },
-        Step::AwaitPropagation { until } => StepOutcome::Waiting {
-            cause: "the grants to spread".into(),
-            until: until.unwrap_or_else(|| arm.reader().client().clock().now()),
-        },
-    };
-    info!(hub.id = %observed.id(), step = %kind_of(step), outcome = ?outcome, "step: {}", kind_of(step));
-    outcome
+        }
+    }
+
+    fn refused(self, error: &ArmError) -> StepOutcome {
+        let cause = error.explained();
+        match error.reaction() {
+            Reaction::Reread => StepOutcome::Stale { cause },
+            Reaction::Wait(pause) => self.waiting(cause, pause),
+            Reaction::MaybeNotYet | Reaction::PrincipalYoung | Reaction::AlreadyThere | Reaction::Fail => {
+                StepOutcome::Failed { cause }
+            }
+        }
+    }
+
+    fn waiting(self, cause: String, pause: std::time::Duration) -> StepOutcome {
+        StepOutcome::Waiting { cause, until: self.now() + pause }
+    }
+
+    /// The hub took what needs these grants: so long, at most, did they take to spread.
+    fn measure(self, edit: &HubEdit) {
+        let (now, window) = (self.now(), self.guardrails.grant_window.seconds());
+        for (role, grant) in grants_used(edit, self.observed, self.guardrails) {
+            let age = grant.created_on.map(|created_on| (now - created_on).as_seconds_f64());
+            if let Some(seconds) = age.filter(|seconds| *seconds <= 2.0 * window as f64) {
+                info!(hub.id = %self.observed.id(), role = %role, propagation_s = seconds, "a grant works");
+                telemetry::grant_took_effect(role, seconds);
+            }
+        }
+    }
 }
 
 fn kind_of(step: &Step) -> &'static str {
     match step {
         Step::EditHub { .. } => "update the hub",
         Step::Grant(_) => "grant a role",
+        Step::Revoke(_) => "take a role away",
         Step::AwaitPropagation { .. } => "await propagation",
     }
-}
-
-async fn make_grant(
-    arm: &ArmWriter,
-    step: &GrantStep,
-    principal: &str,
-    reason: &str,
-) -> Result<Grant, ArmError> {
-    let mut tries = 1;
-    loop {
-        let made = arm.grant(&step.scope, step.role, principal, reason).await;
-        match made {
-            Err(error) if error.reaction() == Reaction::PrincipalYoung && tries < PRINCIPAL_TRIES => {
-                tries += 1;
-                arm.reader().client().pause(PRINCIPAL_PAUSE, "a fresh principal").await?;
-            }
-            other => return other,
-        }
-    }
-}
-
-fn refused_edit(arm: &ArmWriter, observed: &ObservedHub, step: &Step, error: &ArmError) -> StepOutcome {
-    let cause = error.to_string();
-    match error.reaction() {
-        Reaction::Reread => StepOutcome::Stale { cause },
-        Reaction::Wait(pause) => waiting(arm, cause, pause),
-        Reaction::MaybeNotYet => {
-            let Step::EditHub { edit } = step else { return StepOutcome::Failed { cause } };
-            match ask_again(&edit.endpoints, observed, arm.reader().client().clock().now()) {
-                Some(until) => {
-                    StepOutcome::Waiting { cause: format!("the grants to spread ({cause})"), until }
-                }
-                None => StepOutcome::Failed { cause },
-            }
-        }
-        Reaction::PrincipalYoung | Reaction::AlreadyThere | Reaction::Fail => StepOutcome::Failed { cause },
-    }
-}
-
-fn refused_grant(
-    arm: &ArmWriter,
-    observer: &mut Observer,
-    step: &GrantStep,
-    principal: &str,
-    error: &ArmError,
-) -> StepOutcome {
-    let cause = error.to_string();
-    match error.reaction() {
-        Reaction::AlreadyThere => {
-            observer.forget_grants(&step.scope, principal);
-            StepOutcome::AlreadyInPlace
-        }
-        Reaction::PrincipalYoung => waiting(arm, cause, PRINCIPAL_PAUSE * 2),
-        // The name follows from the content, so writing it again is the same write.
-        Reaction::Reread => waiting(arm, cause, PRINCIPAL_PAUSE),
-        Reaction::Wait(pause) => waiting(arm, cause, pause),
-        Reaction::MaybeNotYet | Reaction::Fail => StepOutcome::Failed { cause },
-    }
-}
-
-fn waiting(arm: &ArmWriter, cause: String, pause: std::time::Duration) -> StepOutcome {
-    StepOutcome::Waiting { cause, until: arm.reader().client().clock().now() + pause }
 }

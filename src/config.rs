@@ -166,9 +166,16 @@ pub fn log_filter(environment: &impl Environment) -> String {
 /// Whether traces are to be exported: `OTEL_EXPORTER_OTLP_ENDPOINT` or its variant for traces is
 /// set. The exporter reads the rest of the `OTEL_*` settings itself.
 pub fn exports_traces(environment: &impl Environment) -> bool {
-    ["OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"]
-        .iter()
-        .any(|name| environment.get(name).is_some())
+    exports(environment, "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
+}
+
+/// Whether metrics are to be exported, by the same rule.
+pub fn exports_metrics(environment: &impl Environment) -> bool {
+    exports(environment, "OTEL_EXPORTER_OTLP_METRICS_ENDPOINT")
+}
+
+fn exports(environment: &impl Environment, own: &str) -> bool {
+    ["OTEL_EXPORTER_OTLP_ENDPOINT", own].iter().any(|name| environment.get(name).is_some())
 }
 
 /// The cargo that runs this program, if one does.

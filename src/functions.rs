@@ -20,7 +20,8 @@ use crate::{
         ServiceBusTrigger,
     },
     profiles::Profiles,
-    reconcile::{NotFound, Outcome, Report, reconcile},
+    prove::Proof,
+    reconcile::{NotFound, Outcome, Reconciler, Report},
     telemetry::{self, Telemetry},
     work::{Reason, WorkItem},
 };
@@ -47,6 +48,8 @@ pub struct App {
     pub profiles: Profiles,
     /// Azure Resource Manager.
     pub arm: ArmClient,
+    /// What brings hubs to where they should be.
+    pub reconciler: Reconciler,
     /// Where work goes.
     pub queue: Arc<dyn WorkQueue>,
     /// Our own client id: writes by it are not news.
@@ -103,10 +106,11 @@ impl App {
             _ if item.follows >= MISSING_LOOKS => NotFound::Final,
             _ => NotFound::MayPass,
         };
-        let report = reconcile(&arm, &state, &item.hub, not_found).await;
+        let reconciler = self.reconciler.with(arm);
+        let report = reconciler.reconcile(&state, &item.hub, not_found, item.made()).await;
         if let Outcome::Waiting { cause, until } = &report.outcome {
             let due = patiently(*until, item.follows, self.arm.clock().now());
-            let next = item.follow_up(cause, due);
+            let next = item.follow_up(cause, due, report.made.clone());
             self.send(&next).await?;
         }
         log(&report, started.elapsed());
@@ -128,7 +132,7 @@ fn patiently(until: OffsetDateTime, follows: u32, now: OffsetDateTime) -> Offset
 
 /// One line a look, readable alone.
 fn log(report: &Report, elapsed: Duration) {
-    let Report { hub, profile, outcome, steps } = report;
+    let Report { hub, profile, outcome, steps, grants, warnings, moved_besides, proof, made: _ } = report;
     let (name, outcome_name, duration_ms) = (hub.name(), outcome.name(), elapsed.as_millis() as u64);
     let detail = match outcome {
         Outcome::InSync | Outcome::Changed => String::new(),
@@ -137,11 +141,20 @@ fn log(report: &Report, elapsed: Duration) {
         Outcome::Failed { cause } => format!(": {cause}"),
     };
     let profile = profile.as_deref().unwrap_or("-");
-    let steps = steps.len();
+    let (steps, grants) = (steps.len(), grants.len());
     if outcome.needs_attention() {
-        warn!(hub.id = %hub, outcome = outcome_name, profile, steps, duration_ms, "{name}: {outcome_name}{detail}");
+        warn!(hub.id = %hub, outcome = outcome_name, profile, steps, grants, duration_ms, "{name}: {outcome_name}{detail}");
     } else {
-        info!(hub.id = %hub, outcome = outcome_name, profile, steps, duration_ms, "{name}: {outcome_name}{detail}");
+        info!(hub.id = %hub, outcome = outcome_name, profile, steps, grants, duration_ms, "{name}: {outcome_name}{detail}");
+    }
+    for warning in warnings {
+        warn!(hub.id = %hub, "{name}: {warning}");
+    }
+    if !moved_besides.is_empty() {
+        warn!(hub.id = %hub, "{name}: somebody else changed {} meanwhile", moved_besides.join(", "));
+    }
+    for doubt in proof.iter().flat_map(Proof::doubts) {
+        warn!(hub.id = %hub, "{name}: {doubt}");
     }
 }
 

@@ -15,8 +15,8 @@
 //!
 //! - [`model`]: what things are; [`desired`]: the operators' document; [`plan`](mod@plan): the decision. All
 //!   three are pure.
-//! - [`arm`]: Azure Resource Manager; [`observe`], [`apply`], [`reconcile`](mod@reconcile): look, take a
-//!   step, the loop of both.
+//! - [`arm`]: Azure Resource Manager; [`observe`], [`apply`], [`prove`], [`reconcile`](mod@reconcile): look,
+//!   take a step, ask the hub what came of it, the loop of all three.
 //! - [`work`], [`bus`]: the work item and the queue it travels on; [`events`]: what Event Grid says.
 //! - [`handler`]: the custom-handler protocol; [`functions`]: the three functions on top of it.
 //! - [`config`], [`connect`], [`profiles`], [`telemetry`]: settings, connections, the loaded document,
@@ -28,6 +28,7 @@
 
 pub mod apply;
 pub mod arm;
+pub mod audit;
 pub mod bus;
 pub mod cli;
 pub mod config;
@@ -42,6 +43,7 @@ pub mod observe;
 pub mod package;
 pub mod plan;
 pub mod profiles;
+pub mod prove;
 pub mod reconcile;
 pub mod telemetry;
 pub mod work;

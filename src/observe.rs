@@ -3,17 +3,23 @@
 //! One [`Observer`] serves one look at one hub (an invocation, a command). What cannot have changed
 //! since it was read a moment ago in the same look is not read again: targets stay, grants that we
 //! made are added, and a principal that was born during the look cannot hold older grants.
+//!
+//! A hub that is as it should be costs two reads: the hub, and the grants of its identity (one list
+//! for each of the guardrails' scopes that its targets lie in, and one for each Cosmos DB account).
 
 use std::collections::{BTreeMap, BTreeSet};
+
+use time::OffsetDateTime;
 
 use crate::{
     arm::{ArmError, ArmReader, Reaction},
     model::{
         IotHubId, ResourceId,
-        desired::{DesiredHub, IdentityRef, Target},
-        hub::HubDocument,
-        observed::{Grant, ObservedHub, ObservedTarget},
+        desired::{DesiredHub, Guardrails, IdentityRef, Switch, Target},
+        hub::{EndpointAuth, EndpointKind, HubDocument},
+        observed::{AssignmentsLeft, Grant, HeldRole, ObservedHub, ObservedTarget},
     },
+    plan::{missing_grants, targets_to_read},
 };
 
 /// Looks at one hub, possibly several times.
@@ -24,23 +30,31 @@ pub struct Observer {
     targets: BTreeMap<ResourceId, ObservedTarget>,
     user_identities: BTreeMap<ResourceId, Option<String>>,
     grants: Vec<Grant>,
+    /// Ids of grants that were read back, and not only made.
+    readable: BTreeSet<String>,
+    /// Grants made in this chain of looks: Azure has said when, and that need not be asked again.
+    made: Vec<Grant>,
     /// Scope and principal pairs whose grants are known.
     listed: BTreeSet<(ResourceId, String)>,
+    assignments_left: BTreeMap<String, AssignmentsLeft>,
     /// Whether the hub was seen without a system-assigned identity during this look.
     system_was_off: bool,
 }
 
 impl Observer {
-    /// An observer that has seen nothing yet.
-    pub fn new(arm: ArmReader, hub: IotHubId) -> Self {
+    /// An observer that has seen nothing but the grants that earlier looks of the same chain made.
+    pub fn new(arm: ArmReader, hub: IotHubId, made: &[Grant]) -> Self {
         Self {
             arm,
             hub,
             document: None,
             targets: BTreeMap::new(),
             user_identities: BTreeMap::new(),
-            grants: Vec::new(),
+            grants: made.to_vec(),
+            readable: BTreeSet::new(),
+            made: made.to_vec(),
             listed: BTreeSet::new(),
+            assignments_left: BTreeMap::new(),
             system_was_off: false,
         }
     }
@@ -60,6 +74,11 @@ impl Observer {
         Ok(self.document.as_ref())
     }
 
+    /// The hub was written, and is this now.
+    pub fn learn_hub(&mut self, document: HubDocument) {
+        self.document = Some(document);
+    }
+
     /// The hub may have changed: read it again next time.
     pub fn forget_hub(&mut self) {
         self.document = None;
@@ -67,55 +86,104 @@ impl Observer {
 
     /// A grant was made.
     pub fn learn_grant(&mut self, grant: Grant) {
-        self.grants.push(grant);
+        self.made.retain(|known| !known.is_same(&grant));
+        self.made.push(grant.clone());
+        self.merge(vec![grant]);
     }
 
-    /// A grant exists, but not under our name: list it next time.
-    pub fn forget_grants(&mut self, scope: &ResourceId, principal: &str) {
-        self.listed.remove(&(scope.clone(), principal.to_owned()));
+    /// A grant was taken away.
+    pub fn forget_grant(&mut self, id: &str) {
+        self.grants.retain(|grant| !grant.id.eq_ignore_ascii_case(id));
+        self.made.retain(|grant| !grant.id.eq_ignore_ascii_case(id));
+    }
+
+    /// A grant exists, but not under our name: list those of this principal next time.
+    pub fn list_again(&mut self, principal: &str) {
+        self.listed.retain(|(_, listed)| !listed.eq_ignore_ascii_case(principal));
         self.system_was_off = false;
     }
 
+    /// The hub refused what needs these grants: read next time whether they and the targets are still
+    /// there, and count their age from now on if nobody knows it.
+    pub fn doubt(&mut self, undated: &[Grant], targets: &[&Target], now: OffsetDateTime) {
+        self.made.retain(is_undatable);
+        for grant in undated {
+            self.learn_grant(Grant { created_on: Some(now), ..grant.clone() });
+        }
+        for target in targets {
+            self.arm.forget_target(target);
+        }
+    }
+
+    /// The grants made in this chain of looks, for the message that goes on with it.
+    pub fn made(&self) -> &[Grant] {
+        &self.made
+    }
+
     /// Reads what the desired state names and is not known yet. `None` if there is no such hub.
-    pub async fn observe(&mut self, desired: &DesiredHub) -> Result<Option<ObservedHub>, ArmError> {
+    pub async fn observe(
+        &mut self,
+        desired: &DesiredHub,
+        guardrails: &Guardrails,
+    ) -> Result<Option<ObservedHub>, ArmError> {
         let Some(document) = self.document().await?.cloned() else { return Ok(None) };
-        self.read_targets(desired).await?;
-        self.read_user_identities(desired).await?;
+        for target in targets_to_read(desired, &document) {
+            self.read_target(target).await?;
+        }
+        self.read_user_identities(desired, &document).await?;
         let mut observed = ObservedHub {
             hub: document,
             targets: self.targets.clone(),
             user_identities: self.user_identities.clone(),
             grants: Vec::new(),
+            readable: BTreeSet::new(),
+            assignments_left: BTreeMap::new(),
         };
-        self.read_grants(desired, &observed).await?;
+        self.read_grants(desired, &observed, guardrails).await?;
+        if desired.identity.system == Switch::Off {
+            self.read_all_grants_of_system(desired, &observed, guardrails).await?;
+        }
         observed.grants.clone_from(&self.grants);
+        observed.readable.clone_from(&self.readable);
+
+        let missing = missing_grants(desired, &observed, guardrails);
+        for step in &missing {
+            // "Not found" must not be mistaken for "not yet": whoever is granted on is read first.
+            let granted_on = desired.uses().map(|used| used.target);
+            let targets: Vec<&Target> = granted_on
+                .filter(|target| target.grant_scope(guardrails.storage_grants) == step.scope)
+                .collect();
+            for target in targets {
+                self.read_target(target).await?;
+            }
+            if !step.role.is_of_cosmos_db() {
+                self.read_room(step.scope.subscription()).await?;
+            }
+        }
+        observed.targets.clone_from(&self.targets);
+        observed.assignments_left.clone_from(&self.assignments_left);
         Ok(Some(observed))
     }
 
-    async fn read_targets(&mut self, desired: &DesiredHub) -> Result<(), ArmError> {
-        for endpoint in &desired.endpoints {
-            let id = endpoint.target.id();
-            if self.targets.contains_key(id) {
-                continue;
-            }
-            let target = match &endpoint.target {
-                Target::EventHub(id) => self.arm.event_hub(id).await,
-            };
-            let target = match target {
-                // Not allowed to look: that one target is blocked, not the whole look.
-                Err(error) if error.reaction() == Reaction::Fail => {
-                    ObservedTarget::Unreadable(error.to_string())
-                }
-                other => other?,
-            };
-            self.targets.insert(id.clone(), target);
+    async fn read_target(&mut self, target: &Target) -> Result<(), ArmError> {
+        if self.targets.contains_key(target.id()) {
+            return Ok(());
         }
+        let found = match self.arm.target(target).await {
+            // Not allowed to look: that one target is blocked, not the whole look.
+            Err(error) if error.reaction() == Reaction::Fail => ObservedTarget::Unreadable(error.explained()),
+            other => other?,
+        };
+        self.targets.insert(target.id().clone(), found);
         Ok(())
     }
 
-    async fn read_user_identities(&mut self, desired: &DesiredHub) -> Result<(), ArmError> {
-        let attached =
-            self.document.as_ref().map(|document| document.identity().user_assigned).unwrap_or_default();
+    async fn read_user_identities(
+        &mut self,
+        desired: &DesiredHub,
+        document: &HubDocument,
+    ) -> Result<(), ArmError> {
+        let attached = document.identity().user_assigned;
         for id in &desired.identity.user {
             if self.user_identities.contains_key(id) {
                 continue;
@@ -130,22 +198,137 @@ impl Observer {
         Ok(())
     }
 
-    async fn read_grants(&mut self, desired: &DesiredHub, observed: &ObservedHub) -> Result<(), ArmError> {
-        for endpoint in &desired.endpoints {
-            let Some(principal) = observed.principal_of(&endpoint.identity) else { continue };
-            if endpoint.identity == IdentityRef::System && self.system_was_off {
+    async fn read_grants(
+        &mut self,
+        desired: &DesiredHub,
+        observed: &ObservedHub,
+        guardrails: &Guardrails,
+    ) -> Result<(), ArmError> {
+        for used in desired.uses() {
+            let Some(principal) = observed.principal_of(used.identity) else { continue };
+            let is_newborn = *used.identity == IdentityRef::System && self.system_was_off;
+            let is_gone = matches!(
+                observed.targets.get(used.target.id()),
+                Some(ObservedTarget::Missing(_) | ObservedTarget::Unreadable(_))
+            );
+            let scope = used.target.grant_scope(guardrails.storage_grants);
+            let role = used.target.role();
+            let is_known = self.made.iter().any(|grant| {
+                grant.is_of(&principal) && grant.scope == scope && grant.role == HeldRole::Ours(role)
+            });
+            if is_newborn || is_gone || is_known || !guardrails.allows_target(&scope) {
                 continue;
             }
-            let scope = endpoint.target.id();
-            if !matches!(observed.targets.get(scope), Some(ObservedTarget::EventHub { .. })) {
-                continue;
-            }
-            if self.listed.insert((scope.clone(), principal.clone())) {
-                let found = self.arm.grants(scope, &principal).await?;
-                self.grants.retain(|known| !found.contains(known));
-                self.grants.extend(found);
+            match used.target {
+                Target::CosmosDbContainer(_) => {
+                    if let Some(account) = used.target.service() {
+                        self.list_cosmos(&account, &principal).await?;
+                    }
+                }
+                _ => {
+                    let wide = guardrails.scope_of(&scope).unwrap_or(&scope).clone();
+                    self.list(&wide, &scope, &principal).await?;
+                }
             }
         }
         Ok(())
     }
+
+    /// Before the system-assigned identity goes: everything it holds within the guardrails.
+    async fn read_all_grants_of_system(
+        &mut self,
+        desired: &DesiredHub,
+        observed: &ObservedHub,
+        guardrails: &Guardrails,
+    ) -> Result<(), ArmError> {
+        let Some(principal) = observed.principal_of(&IdentityRef::System) else { return Ok(()) };
+        for scope in &guardrails.targets {
+            let is_inside = guardrails.targets.iter().any(|other| other != scope && scope.is_within(other));
+            if !is_inside {
+                self.list(scope, scope, &principal).await?;
+            }
+        }
+        for account in cosmos_accounts(desired, observed) {
+            if guardrails.allows_target(&account) {
+                self.list_cosmos(&account, &principal).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Lists at a wide scope, and where we may not, at the narrow one.
+    async fn list(
+        &mut self,
+        wide: &ResourceId,
+        narrow: &ResourceId,
+        principal: &str,
+    ) -> Result<(), ArmError> {
+        if !self.listed.insert((wide.clone(), principal.to_owned())) {
+            return Ok(());
+        }
+        let found = match self.arm.grants(wide, principal).await {
+            Err(error) if error.reaction() == Reaction::Fail && wide != narrow => {
+                self.listed.remove(&(wide.clone(), principal.to_owned()));
+                if !self.listed.insert((narrow.clone(), principal.to_owned())) {
+                    return Ok(());
+                }
+                self.arm.grants(narrow, principal).await
+            }
+            other => other,
+        };
+        self.read_back(found?);
+        Ok(())
+    }
+
+    async fn list_cosmos(&mut self, account: &ResourceId, principal: &str) -> Result<(), ArmError> {
+        if self.listed.insert((account.clone(), principal.to_owned())) {
+            let found = self.arm.cosmos_grants(account, principal).await?;
+            self.read_back(found);
+        }
+        Ok(())
+    }
+
+    fn read_back(&mut self, found: Vec<Grant>) {
+        self.readable.extend(found.iter().map(|grant| grant.id.clone()));
+        self.merge(found);
+    }
+
+    /// What Azure says replaces what we knew, except that a time it does not say stays.
+    fn merge(&mut self, found: Vec<Grant>) {
+        for mut grant in found {
+            let is_it = |known: &Grant| known.is_same(&grant) && known.is_conditional == grant.is_conditional;
+            if let Some(at) = self.grants.iter().position(is_it) {
+                let known = self.grants.remove(at);
+                grant.created_on = grant.created_on.or(known.created_on);
+            }
+            self.grants.push(grant);
+        }
+    }
+
+    async fn read_room(&mut self, subscription: &str) -> Result<(), ArmError> {
+        if !self.assignments_left.contains_key(subscription)
+            && let Some(room) = self.arm.assignments_left(subscription).await?
+        {
+            self.assignments_left.insert(subscription.to_owned(), room);
+        }
+        Ok(())
+    }
+}
+
+/// Whether nobody but us knows when a grant was made.
+fn is_undatable(grant: &Grant) -> bool {
+    matches!(grant.role, HeldRole::Ours(role) if role.is_of_cosmos_db())
+}
+
+/// The Cosmos DB accounts that the hub sends to or shall send to.
+fn cosmos_accounts(desired: &DesiredHub, observed: &ObservedHub) -> BTreeSet<ResourceId> {
+    let wanted = desired.uses().filter(|used| matches!(used.target, Target::CosmosDbContainer(_)));
+    let mut accounts: BTreeSet<ResourceId> = wanted.filter_map(|used| used.target.service()).collect();
+    let by_system = EndpointAuth::Identity(IdentityRef::System);
+    let found =
+        observed.hub.endpoints().into_iter().filter(|endpoint| {
+            endpoint.kind == EndpointKind::CosmosDbContainer && endpoint.auth() == by_system
+        });
+    accounts.extend(found.filter_map(|endpoint| endpoint.target(observed.id())?.service()));
+    accounts
 }

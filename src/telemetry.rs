@@ -1,8 +1,8 @@
-//! Logs and traces.
+//! Logs, traces and metrics.
 //!
 //! Logs are JSON lines on stdout: the Functions host forwards stdout as information and takes every
-//! line on stderr for an error. Traces leave over OTLP when `OTEL_EXPORTER_OTLP_ENDPOINT` is set, and
-//! cost nothing otherwise.
+//! line on stderr for an error. Traces and metrics leave over OTLP when `OTEL_EXPORTER_OTLP_ENDPOINT` is
+//! set, and cost nothing otherwise.
 //!
 //! Field names: `hub.id`, `hub.name`, `function.name`, `invocation.id`, `arm.call`, `outcome`,
 //! `duration_ms`, and OpenTelemetry's own for HTTP and messaging.
@@ -11,33 +11,42 @@
 //! headers, and so tokens, at `trace`.
 
 use opentelemetry::{
-    Context,
+    Context, KeyValue,
     trace::{SpanContext, SpanId, TraceContextExt, TraceFlags, TraceId, TraceState, TracerProvider as _},
 };
-use opentelemetry_sdk::trace::SdkTracerProvider;
+use opentelemetry_sdk::{metrics::SdkMeterProvider, trace::SdkTracerProvider};
 use tracing::{Level, Metadata, Span};
 use tracing_opentelemetry::OpenTelemetrySpanExt;
 use tracing_subscriber::{
     EnvFilter, Layer, filter::FilterFn, layer::SubscriberExt, registry::Registry, util::SubscriberInitExt,
 };
 
-use crate::config::{self, Environment};
+use crate::{
+    config::{self, Environment},
+    model::role::Role,
+};
 
 /// What has to be flushed: the host kills the handler without warning.
 #[derive(Debug, Clone, Default)]
 pub struct Telemetry {
     traces: Option<SdkTracerProvider>,
+    metrics: Option<SdkMeterProvider>,
 }
 
 impl Telemetry {
     /// Sends what has been collected. Called at the end of every invocation.
     pub async fn flush(&self) {
-        if let Some(traces) = self.traces.clone() {
-            // The exporter works on a thread of its own, and flushing waits for it.
-            let flushed = tokio::task::spawn_blocking(move || traces.force_flush()).await;
-            if !matches!(flushed, Ok(Ok(()))) {
-                tracing::debug!("traces could not be flushed");
-            }
+        let Self { traces, metrics } = self.clone();
+        if traces.is_none() && metrics.is_none() {
+            return;
+        }
+        // The exporters work on threads of their own, and flushing waits for them.
+        let flushed = tokio::task::spawn_blocking(move || {
+            traces.is_none_or(|traces| traces.force_flush().is_ok())
+                & metrics.is_none_or(|metrics| metrics.force_flush().is_ok())
+        });
+        if !flushed.await.unwrap_or(false) {
+            tracing::debug!("telemetry could not be flushed");
         }
     }
 }
@@ -61,11 +70,30 @@ pub fn start(environment: &impl Environment) -> Telemetry {
         Registry::default().with(filter).with(logs.with_filter(FilterFn::new(may_log))).with(spans);
     // A second start (in tests) keeps the first subscriber.
     let _ = registry.try_init();
-    Telemetry { traces }
+    let metrics = config::exports_metrics(environment).then(meter).flatten();
+    if let Some(provider) = &metrics {
+        opentelemetry::global::set_meter_provider(provider.clone());
+    }
+    Telemetry { traces, metrics }
+}
+
+/// A grant works, so many seconds after it was made (at most: the hub was not asked before).
+pub fn grant_took_effect(role: Role, seconds: f64) {
+    let histogram = opentelemetry::global::meter("hubward")
+        .f64_histogram("hubward.grant.propagation")
+        .with_unit("s")
+        .with_description("time from the making of a grant until a hub takes what needs it")
+        .build();
+    histogram.record(seconds, &[KeyValue::new("azure.role", role.display_name())]);
 }
 
 fn may_log(metadata: &Metadata<'_>) -> bool {
     metadata.target().starts_with("hubward") || *metadata.level() <= Level::INFO
+}
+
+fn meter() -> Option<SdkMeterProvider> {
+    let exporter = opentelemetry_otlp::MetricExporter::builder().with_http().build().ok()?;
+    Some(SdkMeterProvider::builder().with_periodic_exporter(exporter).build())
 }
 
 fn exporter() -> Option<SdkTracerProvider> {

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use crate::model::IotHubId;
+use crate::model::{IotHubId, observed::Grant};
 
 /// The one version of this message that is understood.
 const SCHEMA: &str = "hubward/work/v1";
@@ -71,6 +71,9 @@ pub enum Reason {
         /// When it was to be looked at again.
         #[serde(with = "time::serde::rfc3339")]
         due: OffsetDateTime,
+        /// Grants that looks of this chain made, with the times that Azure gave them.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        made: Vec<Grant>,
     },
 }
 
@@ -95,7 +98,7 @@ impl WorkItem {
     ///
     /// Never the id of the item it follows: the broker would take it for a duplicate and the hub
     /// would be forgotten.
-    pub fn follow_up(&self, waited_for: &str, due: OffsetDateTime) -> Self {
+    pub fn follow_up(&self, waited_for: &str, due: OffsetDateTime, made: Vec<Grant>) -> Self {
         let due = round_up(due);
         let ids = (0..).map(|turn: u32| {
             derive(&self.hub, &["follow-up", &due.unix_timestamp().to_string(), &turn.to_string()])
@@ -117,7 +120,7 @@ impl WorkItem {
             schema: Schema::V1,
             work_id,
             hub: self.hub.clone(),
-            reason: Reason::FollowUp { waited_for: waited_for.to_owned(), due },
+            reason: Reason::FollowUp { waited_for: waited_for.to_owned(), due, made },
             follows: self.follows.saturating_add(1),
             trace_parent: self.trace_parent.clone(),
         }
@@ -128,6 +131,14 @@ impl WorkItem {
         match &self.reason {
             Reason::FollowUp { due, .. } => Some(*due),
             Reason::Written { .. } | Reason::Deleted { .. } => None,
+        }
+    }
+
+    /// Grants that earlier looks of this chain made.
+    pub fn made(&self) -> &[Grant] {
+        match &self.reason {
+            Reason::FollowUp { made, .. } => made,
+            Reason::Written { .. } | Reason::Deleted { .. } => &[],
         }
     }
 
@@ -208,14 +219,15 @@ mod tests {
         let due = datetime!(2026-01-31 12:01:00.5 UTC);
         let first = WorkItem::for_event(hub(), false, Some("a".into()), None);
         let second = WorkItem::for_event(hub(), false, Some("b".into()), None);
-        let follow_up = first.follow_up("the grants to spread", due);
-        assert_eq!(follow_up.work_id, second.follow_up("the grants to spread", due).work_id);
+        let follow_up = first.follow_up("the grants to spread", due, Vec::new());
+        assert_eq!(follow_up.work_id, second.follow_up("the grants to spread", due, Vec::new()).work_id);
         assert_eq!(follow_up.follows, 1);
         assert_eq!(
             follow_up.reason,
             Reason::FollowUp {
                 waited_for: "the grants to spread".into(),
-                due: datetime!(2026-01-31 12:01:02 UTC)
+                due: datetime!(2026-01-31 12:01:02 UTC),
+                made: Vec::new(),
             }
         );
     }
@@ -223,10 +235,11 @@ mod tests {
     #[test]
     fn a_follow_up_that_came_early_is_followed_by_another_message() {
         let due = datetime!(2026-01-31 12:01:00 UTC);
-        let mut item = WorkItem::for_event(hub(), false, Some("a".into()), None).follow_up("x", due);
+        let mut item =
+            WorkItem::for_event(hub(), false, Some("a".into()), None).follow_up("x", due, Vec::new());
         let mut seen = std::collections::BTreeSet::from([item.work_id]);
         for _ in 0..20 {
-            item = item.follow_up("x", due);
+            item = item.follow_up("x", due, Vec::new());
             assert!(seen.insert(item.work_id), "an id came twice");
         }
     }

@@ -11,7 +11,7 @@ use std::{
 };
 
 use azure_core::{
-    credentials::TokenCredential,
+    credentials::{Secret, TokenCredential},
     http::{HttpClient, Method, Request, Url, headers::HeaderName},
 };
 use rand::Rng;
@@ -21,9 +21,13 @@ use tracing::{Instrument, debug, field::Empty, info_span};
 use uuid::Uuid;
 
 use super::{
+    activity::ids_in_token,
+    cache::Cache,
     clock::AzureClock,
     error::{ArmError, Refusal},
+    targets::ServiceFacts,
 };
+use crate::model::observed::AssignmentsLeft;
 
 /// Longest time that one call may take until its answer has been read.
 const CALL_TIMEOUT: Duration = Duration::from_secs(60);
@@ -33,6 +37,9 @@ const MAX_TRIES: u32 = 4;
 const FIRST_PAUSE: Duration = Duration::from_millis(500);
 /// Longest wait inside an invocation that a service may ask for. More is waited as a message.
 const LONGEST_PAUSE: Duration = Duration::from_secs(20);
+/// How long targets, identities and limits are taken to be as they were read. Shorter than a grant's
+/// window, so that within one a target that went is noticed.
+const GOOD_FOR: Duration = Duration::from_secs(10 * 60);
 /// Largest answer that is read: a list of role assignments at a busy scope stays far below.
 const MAX_BODY: usize = 16 * 1024 * 1024;
 
@@ -50,8 +57,10 @@ struct Inner {
     transport: Arc<dyn HttpClient>,
     clock: AzureClock,
     calls: Mutex<BTreeMap<String, u64>>,
-    /// Addresses of namespaces, which never change: saves one call each time.
-    pub(super) namespaces: Mutex<BTreeMap<String, String>>,
+    services: Cache<ServiceFacts>,
+    entities: Cache<String>,
+    identities: Cache<String>,
+    usage: Cache<AssignmentsLeft>,
 }
 
 /// What an answer holds of interest.
@@ -86,6 +95,8 @@ pub(super) struct Call<'a> {
     pub(super) method: Method,
     pub(super) url: Url,
     pub(super) if_match: Option<&'a str>,
+    /// Sent as `x-ms-correlation-request-id`, which Azure's activity log keeps.
+    pub(super) correlation: Option<Uuid>,
     pub(super) body: Option<&'a Value>,
     pub(super) repeat: Repeat,
 }
@@ -109,7 +120,10 @@ impl ArmClient {
             transport,
             clock,
             calls: Mutex::default(),
-            namespaces: Mutex::default(),
+            services: Cache::new(GOOD_FOR),
+            entities: Cache::new(GOOD_FOR),
+            identities: Cache::new(GOOD_FOR),
+            usage: Cache::new(GOOD_FOR),
         };
         Self { inner: Arc::new(inner), deadline: None }
     }
@@ -129,8 +143,37 @@ impl ArmClient {
         self.inner.calls.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    pub(super) fn namespaces(&self) -> &Mutex<BTreeMap<String, String>> {
-        &self.inner.namespaces
+    /// Namespaces and accounts, by id.
+    pub(super) fn services(&self) -> &Cache<ServiceFacts> {
+        &self.inner.services
+    }
+
+    /// Names of event hubs, queues, topics and containers that are there, by id.
+    pub(super) fn entities(&self) -> &Cache<String> {
+        &self.inner.entities
+    }
+
+    /// Principals of user-assigned identities, by id.
+    pub(super) fn identities(&self) -> &Cache<String> {
+        &self.inner.identities
+    }
+
+    /// Room for role assignments, by subscription.
+    pub(super) fn usage(&self) -> &Cache<AssignmentsLeft> {
+        &self.inner.usage
+    }
+
+    /// Our own client id and object id.
+    pub(super) async fn own_ids(&self) -> Result<Vec<String>, ArmError> {
+        Ok(ids_in_token(self.token().await?.secret()))
+    }
+
+    async fn token(&self) -> Result<Secret, ArmError> {
+        let scope = self.inner.scope.as_str();
+        let token = self.inner.credential.get_token(&[scope], None).await;
+        token
+            .map(|token| token.token)
+            .map_err(|error| ArmError::NoToken { scope: scope.to_owned(), cause: error.to_string() })
     }
 
     /// The URL of a path below the endpoint, with an api-version.
@@ -225,20 +268,17 @@ impl ArmClient {
 
     async fn exchange(&self, call: &Call<'_>) -> Result<Answer, ArmError> {
         let span = tracing::Span::current();
-        let scope = self.inner.scope.as_str();
-        let token = self
-            .inner
-            .credential
-            .get_token(&[scope], None)
-            .await
-            .map_err(|error| ArmError::NoToken { scope: scope.to_owned(), cause: error.to_string() })?;
+        let token = self.token().await?;
         let request_id = Uuid::new_v4().to_string();
         span.record("arm.client_request_id", request_id.as_str());
         let mut request = Request::new(call.url.clone(), call.method);
-        request.insert_header("authorization", format!("Bearer {}", token.token.secret()));
+        request.insert_header("authorization", format!("Bearer {}", token.secret()));
         request.insert_header("accept", "application/json");
         request.insert_header("x-ms-client-request-id", request_id);
         request.insert_header("user-agent", concat!("hubward/", env!("CARGO_PKG_VERSION")));
+        if let Some(id) = call.correlation {
+            request.insert_header("x-ms-correlation-request-id", id.to_string());
+        }
         if let Some(etag) = call.if_match {
             request.insert_header("if-match", etag.to_owned());
         }

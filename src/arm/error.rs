@@ -153,7 +153,8 @@ impl Refusal {
         if self.has_code("RoleAssignmentExists") {
             return Reaction::AlreadyThere;
         }
-        if self.has_code("PrincipalNotFound") {
+        // Cosmos DB has no code of its own for a principal that is new to it.
+        if self.has_code("PrincipalNotFound") || self.message.contains("was not found in the AAD tenant") {
             return Reaction::PrincipalYoung;
         }
         if self.has_code("FailedIdentityOperation") && self.message.contains("Conflict") {
@@ -321,6 +322,11 @@ mod tests {
             (400, r#"{"code":"400142","message":"(IH400142) Database does not exist"}"#, Reaction::Fail),
             (409, r#"{"error":{"code":"RoleAssignmentExists","message":"x"}}"#, Reaction::AlreadyThere),
             (400, r#"{"error":{"code":"PrincipalNotFound","message":"x"}}"#, Reaction::PrincipalYoung),
+            (
+                400,
+                r#"{"code":"BadRequest","message":"The provided principal ID [\"p\"] was not found in the AAD tenant(s) [t]"}"#,
+                Reaction::PrincipalYoung,
+            ),
             (403, r#"{"error":{"code":"AuthorizationFailed","message":"x"}}"#, Reaction::Fail),
             (400, r#"{"error":{"code":"RoleAssignmentUpdateNotPermitted","message":"x"}}"#, Reaction::Fail),
             (403, r#"{"error":{"code":"LinkedAuthorizationFailed","message":"x"}}"#, Reaction::Fail),

@@ -4,15 +4,23 @@
 //! on top. The transport is `azure_core`'s [`HttpClient`](azure_core::http::HttpClient), so tests
 //! put a simulated Azure in its place, in the same process.
 
+mod activity;
+mod cache;
 mod client;
 mod clock;
 mod error;
+mod explain;
+mod grants;
+mod hubs;
 mod operation;
 mod resources;
+mod targets;
 
+pub use activity::LoggedWrite;
 pub use client::ArmClient;
 pub use clock::AzureClock;
 pub use error::{ArmError, Reaction, Refusal};
+pub use hubs::EndpointHealth;
 pub use resources::{ArmReader, ArmWriter};
 
 use uuid::Uuid;

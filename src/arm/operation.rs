@@ -1,16 +1,24 @@
 //! Long-running operations: polled from one second with back-off, at the service's pace if it says one.
 //!
+//! The write of a hub is followed by reading the hub: it says itself when it is at rest again, and that
+//! answer is needed anyway. Its operation is asked only when the hub is at rest and does not show the
+//! write, which is how a failure looks from outside. Everything else is followed by its operation.
+//!
 //! The back-off is steep on purpose. Recorded updates of a hub took thirty to thirty-one seconds,
 //! every one of them: the third poll comes at the thirty-first, and polls before it tell nothing.
 
 use std::time::Duration;
 
-use azure_core::http::Method;
 use serde_json::Value;
 
 use super::{
-    client::{Answer, ArmClient, Call, Repeat},
+    client::{Answer, ArmClient, Call},
     error::{ArmError, Refusal},
+    resources::ArmWriter,
+};
+use crate::model::{
+    IotHubId,
+    hub::{HubDocument, Rest},
 };
 
 /// Pauses before the first polls; after them, [`LATER`].
@@ -36,16 +44,7 @@ impl ArmClient {
             }
             let pause = asked.map_or(pause, |asked| asked.clamp(ASKED.0, ASKED.1));
             self.pause(pause, label).await?;
-            let url = self.own_link(label, &link)?;
-            let call = Call {
-                label: "GET operation",
-                method: Method::Get,
-                url,
-                if_match: None,
-                body: None,
-                repeat: Repeat::Safe,
-            };
-            let answer = self.send(call).await?;
+            let answer = self.poll(label, &link).await?;
             match Progress::of(label, &answer)? {
                 Progress::Succeeded => return Ok(()),
                 Progress::Running => {}
@@ -54,7 +53,53 @@ impl ArmClient {
         }
         Err(ArmError::OutOfTime(label.to_owned()))
     }
+
+    async fn poll(&self, label: &'static str, link: &str) -> Result<Answer, ArmError> {
+        self.send(Call::get("GET operation", self.own_link(label, link)?)).await
+    }
 }
+
+impl ArmWriter {
+    /// Follows the write of a hub until the hub is at rest and shows it, and gives the hub as it is
+    /// then.
+    pub(super) async fn settle(
+        &self,
+        label: &'static str,
+        id: &IotHubId,
+        etag_before: Option<&str>,
+        accepted: Answer,
+    ) -> Result<HubDocument, ArmError> {
+        let started = tokio::time::Instant::now();
+        let asked = accepted.retry_after;
+        for pause in FIRST.into_iter().chain(std::iter::repeat(LATER)) {
+            if started.elapsed() > PATIENCE {
+                break;
+            }
+            let pause = asked.map_or(pause, |asked| asked.clamp(ASKED.0, ASKED.1));
+            self.client().pause(pause, label).await?;
+            // "Not found" passes: a hub can be unreadable for a while after a write.
+            let Some(hub) = self.reader().hub_as(POLL, id).await? else { continue };
+            let is_new = hub.etag().is_some() && hub.etag() != etag_before;
+            match hub.rest() {
+                Rest::Busy => {}
+                Rest::Good if is_new => return Ok(hub),
+                Rest::Good | Rest::Bad => {
+                    let Some(link) = &accepted.operation else { return Ok(hub) };
+                    let answer = self.client().poll(label, link).await?;
+                    if let Progress::Succeeded = Progress::of(label, &answer)?
+                        && (is_new || hub.etag().is_none() || hub.rest() == Rest::Bad)
+                    {
+                        return Ok(hub);
+                    }
+                }
+            }
+        }
+        Err(ArmError::OutOfTime(label.to_owned()))
+    }
+}
+
+/// Named apart from other reads of a hub, so that polls can be counted.
+const POLL: &str = "GET hub (poll)";
 
 enum Progress {
     Running,

@@ -1,35 +1,35 @@
-//! The operations Hubward uses, split by power: [`ArmReader`] can only read, [`ArmWriter`] writes.
+//! Reading and writing, split by power: [`ArmReader`] can only read, [`ArmWriter`] writes too.
 //!
-//! A command that only plans is handed a reader and has no way to write.
+//! A command that only plans is handed a reader and has no way to write. The operations themselves
+//! stand with what they are about: `hubs`, `targets`, `grants`, `activity`.
 
-use azure_core::http::Method;
-use serde_json::{Value, json};
-use time::{OffsetDateTime, format_description::well_known::Rfc3339};
+use azure_core::http::{Method, Url};
+use serde_json::Value;
 
 use super::{
     client::{ArmClient, Call, Repeat},
     error::ArmError,
 };
-use crate::model::{
-    IotHubId, ResourceId,
-    hub::{HubDocument, PutBody},
-    observed::{Grant, ObservedTarget},
-    role::Role,
-};
 
 /// Newest stable api-version of IoT Hub. Older ones break identity endpoints; never use one.
-const IOT_HUB: &str = "2023-06-30";
+pub(super) const IOT_HUB: &str = "2023-06-30";
 /// Role assignments.
-const AUTHORIZATION: &str = "2022-04-01";
+pub(super) const AUTHORIZATION: &str = "2022-04-01";
 /// Event Hubs.
-const EVENT_HUB: &str = "2024-01-01";
+pub(super) const EVENT_HUBS: &str = "2024-01-01";
+/// Service Bus.
+pub(super) const SERVICE_BUS: &str = "2021-11-01";
+/// Storage.
+pub(super) const STORAGE: &str = "2023-05-01";
+/// Cosmos DB.
+pub(super) const COSMOS_DB: &str = "2024-05-15";
 /// User-assigned identities.
-const MANAGED_IDENTITY: &str = "2023-01-31";
+pub(super) const MANAGED_IDENTITY: &str = "2023-01-31";
 
 /// Reads from ARM.
 #[derive(Clone)]
 pub struct ArmReader {
-    client: ArmClient,
+    pub(super) client: ArmClient,
 }
 
 /// Writes to ARM, and reads.
@@ -49,20 +49,51 @@ impl ArmReader {
         &self.client
     }
 
-    async fn get(&self, label: &'static str, path: &str, api_version: &str) -> Result<Value, ArmError> {
-        let url = self.client.url(path, api_version);
-        let call = Call { label, method: Method::Get, url, if_match: None, body: None, repeat: Repeat::Safe };
+    pub(super) async fn get(
+        &self,
+        label: &'static str,
+        path: &str,
+        api_version: &str,
+    ) -> Result<Value, ArmError> {
+        self.client.send(Call::get(label, self.client.url(path, api_version))).await?.json(label)
+    }
+
+    /// The same, where "not found" is an answer.
+    pub(super) async fn find(
+        &self,
+        label: &'static str,
+        path: &str,
+        api_version: &str,
+    ) -> Result<Option<Value>, ArmError> {
+        match self.get(label, path, api_version).await {
+            Ok(json) => Ok(Some(json)),
+            Err(error) if error.is_not_found() => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Asks something that changes nothing and needs a body.
+    pub(super) async fn ask(
+        &self,
+        label: &'static str,
+        path: &str,
+        api_version: &str,
+        body: &Value,
+    ) -> Result<Value, ArmError> {
+        let call = Call {
+            method: Method::Post,
+            body: Some(body),
+            ..Call::get(label, self.client.url(path, api_version))
+        };
         self.client.send(call).await?.json(label)
     }
 
     /// Reads a list, page by page.
-    async fn list(&self, label: &'static str, first: azure_core::http::Url) -> Result<Vec<Value>, ArmError> {
+    pub(super) async fn list(&self, label: &'static str, first: Url) -> Result<Vec<Value>, ArmError> {
         let mut values = Vec::new();
         let mut next = Some(first);
         while let Some(url) = next {
-            let call =
-                Call { label, method: Method::Get, url, if_match: None, body: None, repeat: Repeat::Safe };
-            let mut page = self.client.send(call).await?.json(label)?;
+            let mut page = self.client.send(Call::get(label, url)).await?.json(label)?;
             if let Some(Value::Array(page)) = page.get_mut("value").map(Value::take) {
                 values.extend(page);
             }
@@ -72,100 +103,6 @@ impl ArmReader {
             };
         }
         Ok(values)
-    }
-
-    /// Reads a hub. `None` if there is none; right after a write of ours that may pass.
-    pub async fn hub(&self, id: &IotHubId) -> Result<Option<HubDocument>, ArmError> {
-        match self.get("GET hub", id.as_str(), IOT_HUB).await {
-            Ok(json) => HubDocument::from_json(json)
-                .map(Some)
-                .map_err(|error| ArmError::Unreadable { call: "GET hub".into(), cause: error.to_string() }),
-            Err(error) if error.is_not_found() => Ok(None),
-            Err(error) => Err(error),
-        }
-    }
-
-    /// The hubs of one subscription.
-    pub async fn hubs(&self, subscription: &str) -> Result<Vec<HubDocument>, ArmError> {
-        let path = format!("/subscriptions/{subscription}/providers/Microsoft.Devices/IotHubs");
-        let list = self.list("GET hubs", self.client.url(&path, IOT_HUB)).await?;
-        list.into_iter()
-            .map(|json| {
-                HubDocument::from_json(json).map_err(|error| ArmError::Unreadable {
-                    call: "GET hubs".into(),
-                    cause: error.to_string(),
-                })
-            })
-            .collect()
-    }
-
-    /// Reads an event hub and the address of its namespace. The address comes from ARM and never
-    /// changes, so it is read once per process.
-    pub async fn event_hub(&self, id: &ResourceId) -> Result<ObservedTarget, ArmError> {
-        let Some(namespace) = id.parent() else {
-            return Ok(ObservedTarget::Unreadable(format!("{id} has no namespace")));
-        };
-        let Some(endpoint_uri) = self.namespace_address(&namespace).await? else {
-            return Ok(ObservedTarget::Missing(namespace));
-        };
-        match self.get("GET event hub", id.as_str(), EVENT_HUB).await {
-            Ok(json) => {
-                let name = json.get("name").and_then(Value::as_str).unwrap_or(id.name());
-                Ok(ObservedTarget::EventHub { endpoint_uri, entity_path: name.to_owned() })
-            }
-            Err(error) if error.is_not_found() => Ok(ObservedTarget::Missing(id.clone())),
-            Err(error) => Err(error),
-        }
-    }
-
-    /// `sb://{host}` of a namespace, from `serviceBusEndpoint` (`https://{host}:443/`).
-    async fn namespace_address(&self, namespace: &ResourceId) -> Result<Option<String>, ArmError> {
-        let known =
-            |addresses: &std::collections::BTreeMap<String, String>| addresses.get(namespace.key()).cloned();
-        let cache = self.client.namespaces();
-        if let Some(address) = known(&cache.lock().unwrap_or_else(std::sync::PoisonError::into_inner)) {
-            return Ok(Some(address));
-        }
-        const LABEL: &str = "GET namespace";
-        let json = match self.get(LABEL, namespace.as_str(), EVENT_HUB).await {
-            Ok(json) => json,
-            Err(error) if error.is_not_found() => return Ok(None),
-            Err(error) => return Err(error),
-        };
-        let address = json
-            .pointer("/properties/serviceBusEndpoint")
-            .and_then(Value::as_str)
-            .and_then(|text| azure_core::http::Url::parse(text).ok())
-            .and_then(|url| Some(format!("sb://{}", url.host_str()?)))
-            .ok_or_else(|| ArmError::Unreadable {
-                call: LABEL.into(),
-                cause: format!("the namespace {} shows no serviceBusEndpoint", namespace.name()),
-            })?;
-        cache
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner)
-            .insert(namespace.key().to_owned(), address.clone());
-        Ok(Some(address))
-    }
-
-    /// The principal of a user-assigned identity; `None` if there is no such identity.
-    pub async fn user_identity(&self, id: &ResourceId) -> Result<Option<String>, ArmError> {
-        match self.get("GET identity", id.as_str(), MANAGED_IDENTITY).await {
-            Ok(json) => {
-                Ok(json.pointer("/properties/principalId").and_then(Value::as_str).map(str::to_owned))
-            }
-            Err(error) if error.is_not_found() => Ok(None),
-            Err(error) => Err(error),
-        }
-    }
-
-    /// The role assignments of a principal at a scope, above it and below it.
-    pub async fn grants(&self, scope: &ResourceId, principal: &str) -> Result<Vec<Grant>, ArmError> {
-        let path = format!("{scope}/providers/Microsoft.Authorization/roleAssignments");
-        let mut url = self.client.url(&path, AUTHORIZATION);
-        url.query_pairs_mut().append_pair("$filter", &format!("principalId eq '{principal}'"));
-        let list = self.list("GET grants", url).await?;
-        Ok(list.iter().filter_map(read_grant).collect())
     }
 }
 
@@ -180,78 +117,64 @@ impl ArmWriter {
         &self.reader
     }
 
-    fn client(&self) -> &ArmClient {
+    pub(super) fn client(&self) -> &ArmClient {
         &self.reader.client
     }
 
-    /// Writes a hub and waits until the write is through. The etag goes both into `If-Match` and
-    /// into the body: the service was seen to ignore a wrong header.
-    ///
-    /// The answer to the PUT holds keys. Its body is dropped unread.
-    pub async fn put_hub(&self, id: &IotHubId, body: &PutBody) -> Result<(), ArmError> {
-        const LABEL: &str = "PUT hub";
+    /// Writes something whose name makes the same write the same thing, and follows it to its end.
+    pub(super) async fn put(
+        &self,
+        label: &'static str,
+        path: &str,
+        api_version: &str,
+        body: &Value,
+    ) -> Result<Option<Value>, ArmError> {
         let call = Call {
-            label: LABEL,
             method: Method::Put,
-            url: self.client().url(id.as_str(), IOT_HUB),
-            if_match: body.etag.as_deref(),
-            body: Some(&body.json),
-            repeat: Repeat::IfRefused,
+            body: Some(body),
+            ..Call::get(label, self.client().url(path, api_version))
         };
-        let mut accepted = self.client().send(call).await?;
-        accepted.body = Vec::new();
-        self.client().finish(LABEL, accepted).await
+        self.carry_out(label, call).await
     }
 
-    /// Grants a role. The assignment's name follows from scope, principal and role, so the same
-    /// grant is the same write. Answers with the assignment as Azure has it, with its age.
-    pub async fn grant(
+    /// Deletes something. What is not there counts as deleted.
+    pub(super) async fn delete(
         &self,
-        scope: &ResourceId,
-        role: Role,
-        principal: &str,
-        reason: &str,
-    ) -> Result<Grant, ArmError> {
-        const LABEL: &str = "PUT grant";
-        let name = super::assignment_name(scope, role, principal);
-        let path = format!("{scope}/providers/Microsoft.Authorization/roleAssignments/{name}");
-        let definition = format!(
-            "/subscriptions/{}/providers/Microsoft.Authorization/roleDefinitions/{}",
-            scope.subscription(),
-            role.guid()
-        );
-        let body = json!({"properties": {
-            "roleDefinitionId": definition,
-            "principalId": principal,
-            // Without it a fresh identity is "not found", and a delegation condition on the
-            // principal's type refuses the write.
-            "principalType": "ServicePrincipal",
-            "description": reason,
-        }});
-        let call = Call {
-            label: LABEL,
-            method: Method::Put,
-            url: self.client().url(&path, AUTHORIZATION),
-            if_match: None,
-            body: Some(&body),
-            repeat: Repeat::Safe,
-        };
-        let json = self.client().send(call).await?.json(LABEL)?;
-        read_grant(&json).ok_or_else(|| ArmError::Unreadable {
-            call: LABEL.into(),
-            cause: "the role assignment has no scope, principal or createdOn".into(),
-        })
+        label: &'static str,
+        path: &str,
+        api_version: &str,
+    ) -> Result<(), ArmError> {
+        let call = Call { method: Method::Delete, ..Call::get(label, self.client().url(path, api_version)) };
+        match self.carry_out(label, call).await {
+            Err(error) if error.is_not_found() => Ok(()),
+            other => other.map(|_| ()),
+        }
+    }
+
+    async fn carry_out(&self, label: &'static str, call: Call<'_>) -> Result<Option<Value>, ArmError> {
+        let answer = self.client().send(call).await?;
+        let json = answer.json(label).ok();
+        self.client().finish(label, answer).await?;
+        Ok(json)
     }
 }
 
-fn read_grant(json: &Value) -> Option<Grant> {
-    let properties = json.get("properties")?;
-    let text = |name: &str| properties.get(name).and_then(Value::as_str);
-    Some(Grant {
-        scope: ResourceId::parse(text("scope")?).ok()?,
-        role: Role::from_definition_id(text("roleDefinitionId")?),
-        principal: text("principalId")?.to_owned(),
-        is_conditional: text("condition").is_some_and(|condition| !condition.is_empty()),
-        created_on: OffsetDateTime::parse(text("createdOn")?, &Rfc3339).ok()?,
-    })
+/// A text somewhere in an answer, if it is there and not empty.
+pub(super) fn text<'a>(json: &'a Value, pointer: &str) -> Option<&'a str> {
+    json.pointer(pointer).and_then(Value::as_str).filter(|text| !text.is_empty())
+}
+
+impl<'a> Call<'a> {
+    /// A read.
+    pub(super) fn get(label: &'static str, url: Url) -> Self {
+        Call {
+            label,
+            method: Method::Get,
+            url,
+            if_match: None,
+            correlation: None,
+            body: None,
+            repeat: Repeat::Safe,
+        }
+    }
 }

@@ -6,12 +6,14 @@ use std::{process::ExitCode, sync::Arc};
 
 use azure_core::http::HttpClient;
 use hubward::{
+    arm::ArmWriter,
     bus::ServiceBusQueue,
     config::{HandlerSettings, ProcessEnvironment, ProfilesSource},
     connect,
     functions::{self, App},
     handler::{bind, serve},
     profiles::Profiles,
+    reconcile::Reconciler,
     telemetry,
 };
 use tracing::{error, info};
@@ -44,9 +46,11 @@ async fn run(settings: HandlerSettings, telemetry: telemetry::Telemetry) -> anyh
         // A packaged document with mistakes will not mend itself: say so now, not at the first event.
         profiles.current().await?;
     }
+    let arm = connect::arm_client(azure, credential, transport);
     let app = App {
         profiles,
-        arm: connect::arm_client(azure, credential, transport),
+        reconciler: Reconciler::new(ArmWriter::new(arm.clone())),
+        arm,
         queue: Arc::new(queue),
         client_id: azure.client_id,
         telemetry,

@@ -73,6 +73,7 @@ pub(super) struct Staged {
 pub(super) async fn start(
     args: &CloudArgs,
     world: World,
+    profiles: Option<&str>,
     tls: Option<(PathBuf, PathBuf)>,
     log_filter: &str,
     log: impl Fn(&LogLine) + Send + Sync + 'static,
@@ -85,7 +86,7 @@ pub(super) async fn start(
         Some(given) => std::path::absolute(given)?,
         None => {
             let sample = folder.path().join("profiles.yaml");
-            std::fs::write(&sample, desired::sample())?;
+            std::fs::write(&sample, profiles.unwrap_or(desired::sample()))?;
             sample
         }
     };
@@ -112,7 +113,7 @@ pub(super) async fn run(args: LocalArgs) -> anyhow::Result<Ending> {
         }
     };
     let tls = args.tls_cert.zip(args.tls_key);
-    let staged = start(&args.cloud, world, tls, &args.log, |line| remark(&line.text)).await?;
+    let staged = start(&args.cloud, world, None, tls, &args.log, |line| remark(&line.text)).await?;
     if !staged.cloud.host.wait_ready().await {
         anyhow::bail!("the handler did not start; its log is above");
     }

@@ -3,7 +3,10 @@
 //! Results go to stdout, everything else to stderr. Exit codes: 0 fine, 1 something went wrong,
 //! 2 wrong usage or settings, 3 the plan is blocked or refused.
 
+mod azure;
+mod bench;
 mod demo;
+mod grants;
 mod local;
 mod package;
 mod plan;
@@ -30,6 +33,10 @@ enum Command {
     Local(local::LocalArgs),
     /// Show what would change, and change nothing.
     Plan(plan::PlanArgs),
+    /// Look into the roles that hubs' identities hold.
+    Grants(grants::GrantsArgs),
+    /// Count what the work costs, in a simulated Azure.
+    Bench(bench::BenchArgs),
     /// Stage what is deployed: host.json, the functions, the handler; and zip it.
     Package(package::PackageArgs),
     /// Print the JSON Schema of a document, for editors.
@@ -87,6 +94,8 @@ async fn run(cli: Cli) -> anyhow::Result<Ending> {
         Command::Demo(args) => demo::run(args).await,
         Command::Local(args) => local::run(args).await,
         Command::Plan(args) => plan::run(args).await,
+        Command::Grants(args) => grants::run(args).await,
+        Command::Bench(args) => bench::run(args).await,
         Command::Package(args) => package::run(args).await,
         Command::Schema(SchemaArgs { document: SchemaOf::Profiles }) => {
             print(&format!("{}\n", serde_json::to_string_pretty(&desired::json_schema())?));

@@ -1,59 +1,32 @@
 //! `hubward plan`: what would change. Handed a reader, so that it cannot write.
 
-use std::sync::Arc;
-
-use anyhow::Context;
-use azure_core::http::HttpClient;
 use clap::Args;
 use serde_json::json;
 
-use super::{Ending, Usage, print, remark};
+use super::{
+    Ending,
+    azure::{HubArgs, Session},
+    print,
+};
 use crate::{
     arm::ArmReader,
-    config::{AzureSettings, ProcessEnvironment},
-    connect,
-    model::IotHubId,
-    profiles::Profiles,
     reconcile::{Outcome, plan_hub},
 };
 
 #[derive(Debug, Args)]
 pub(super) struct PlanArgs {
-    /// Only these hubs, by resource id; without it, all hubs of the guardrails' subscriptions.
-    #[arg(long = "hub", value_name = "ID")]
-    hubs: Vec<String>,
+    #[command(flatten)]
+    hubs: HubArgs,
     /// One JSON document instead of text.
     #[arg(long)]
     json: bool,
 }
 
 pub(super) async fn run(args: PlanArgs) -> anyhow::Result<Ending> {
-    let settings =
-        AzureSettings::read(&ProcessEnvironment).map_err(|mistakes| Usage(mistakes.to_string()))?;
-    let transport: Arc<dyn HttpClient> = Arc::new(connect::http_client()?);
-    let credential =
-        connect::credential(&settings, transport.clone()).context("no credential; sign in with az login")?;
-    let profiles = Profiles::new(settings.profiles.clone(), credential.clone(), transport.clone());
-    let state = profiles.load().await.map_err(|error| Usage(error.to_string()))?;
-    let arm = ArmReader::new(connect::arm_client(&settings, credential, transport));
-
-    let hubs = match args.hubs.as_slice() {
-        [] => {
-            let mut found = Vec::new();
-            for subscription in &state.guardrails().subscriptions {
-                found.extend(arm.hubs(subscription).await?.into_iter().map(|hub| hub.id().clone()));
-            }
-            found.sort();
-            found
-        }
-        given => given
-            .iter()
-            .map(|text| IotHubId::parse(text).map_err(|error| Usage(format!("--hub {text}: {error}"))))
-            .collect::<Result<_, _>>()?,
-    };
-    if hubs.is_empty() {
-        remark("no hubs in the subscriptions of the guardrails");
-    }
+    let session = Session::open().await?;
+    let hubs = session.hubs(&args.hubs).await?;
+    let (arm, state) = (ArmReader::new(session.arm), session.state);
+    let all = args.hubs.hubs.is_empty();
 
     let mut ending = Ending::Fine;
     let mut documents = Vec::new();
@@ -63,7 +36,7 @@ pub(super) async fn run(args: PlanArgs) -> anyhow::Result<Ending> {
             Ok(plan) if !plan.blocked.is_empty() => ending = Ending::Refused,
             Ok(_) => {}
             // A hub that no profile asks for is left alone; only one that was named is a refusal.
-            Err(Outcome::Refused { .. }) if args.hubs.is_empty() => {}
+            Err(Outcome::Refused { .. }) if all => {}
             Err(Outcome::Refused { .. }) => ending = Ending::Refused,
             Err(outcome @ (Outcome::Failed { .. } | Outcome::Waiting { .. })) => {
                 anyhow::bail!("{}: {}", hub.name(), describe(outcome))
@@ -83,7 +56,7 @@ pub(super) async fn run(args: PlanArgs) -> anyhow::Result<Ending> {
     Ok(ending)
 }
 
-fn describe(outcome: &Outcome) -> String {
+pub(super) fn describe(outcome: &Outcome) -> String {
     match outcome {
         Outcome::Refused { causes } => format!("left as it is: {}", causes.join("; ")),
         Outcome::Blocked { causes } => format!("blocked: {}", causes.join("; ")),

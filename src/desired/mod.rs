@@ -60,6 +60,12 @@ pub fn sample() -> &'static str {
     include_str!("../../profiles.sample.yaml")
 }
 
+/// The reference hub: two event hubs, a queue, a topic, a container and file upload, all with the hub's
+/// own identity. What `hubward demo` plays and `hubward bench onboard` counts.
+pub fn reference() -> &'static str {
+    include_str!("../../profiles.reference.yaml")
+}
+
 /// What the fleet should be: a document that was parsed and has no mistakes.
 ///
 /// Serializes as the document itself, with every default written out.
@@ -148,6 +154,7 @@ impl<'a> HubFacts<'a> {
 /// What the document says about one hub.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
+#[expect(clippy::large_enum_variant, reason = "made once for each look and taken apart at once")]
 pub enum Choice {
     /// It should be this.
     Desired(DesiredHub),

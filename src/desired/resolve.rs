@@ -4,12 +4,20 @@ use globset::GlobMatcher;
 
 use super::{
     Choice, HubFacts, Refusal, check,
-    profiles::{EndpointDoc, GuardrailsDoc, IdentityDoc, MatchDoc, ProfileDoc, RouteDoc},
+    profiles::{
+        CloudToDeviceDoc, EndpointDoc, EnrichmentDoc, FileUploadDoc, GuardrailsDoc, IdentityDoc, IsoText,
+        MatchDoc, NotificationsDoc, ProfileDoc, RouteDoc,
+    },
     targets::{Fault, TargetKind, Template, Values},
 };
 use crate::model::{
     ResourceId,
-    desired::{DesiredEndpoint, DesiredHub, DesiredIdentity, DesiredRoute, Guardrails, IdentityRef},
+    desired::{
+        CloudToDevice, Connection, CosmosOptions, DesiredAuth, DesiredEndpoint, DesiredEnrichment,
+        DesiredFileUpload, DesiredHub, DesiredIdentity, DesiredRoute, EndpointOptions, Guardrails,
+        Notifications, StorageOptions, Switch, Target,
+    },
+    duration::IsoDuration,
 };
 
 /// A profile with its conditions compiled and its templates parsed.
@@ -21,6 +29,12 @@ pub(super) struct Profile {
     identity: DesiredIdentity,
     endpoints: Vec<EndpointTemplate>,
     routes: Vec<DesiredRoute>,
+    fallback: Switch,
+    enrichments: Vec<DesiredEnrichment>,
+    file_upload: Option<FileUploadTemplate>,
+    cloud_to_device: CloudToDevice,
+    owned_prefixes: Vec<String>,
+    allow_target_hosts: bool,
 }
 
 #[derive(Debug, Clone)]
@@ -36,7 +50,23 @@ struct EndpointTemplate {
     name: String,
     kind: TargetKind,
     template: Template,
-    identity: IdentityRef,
+    auth: DesiredAuth,
+    options: EndpointOptions,
+}
+
+#[derive(Debug, Clone)]
+struct FileUploadTemplate {
+    container: Template,
+    /// With the container still to be filled in.
+    rest: FileUploadRest,
+}
+
+#[derive(Debug, Clone)]
+struct FileUploadRest {
+    auth: DesiredAuth,
+    connection: Connection,
+    sas_ttl: Option<IsoDuration>,
+    notifications: Notifications,
 }
 
 /// A region as Azure's programs spell it: `West US 2` is `westus2`.
@@ -46,7 +76,16 @@ pub(super) fn normalise_location(text: &str) -> String {
 
 /// The guardrails of a checked document.
 pub(super) fn guardrails(doc: &GuardrailsDoc) -> Result<Guardrails, Fault> {
-    let GuardrailsDoc { subscriptions, targets, allow_removals, max_hubs_changed } = doc;
+    let GuardrailsDoc {
+        subscriptions,
+        targets,
+        allow_removals,
+        allow_keys,
+        storage_grants,
+        max_hubs_changed,
+        max_writes_per_hub,
+        grant_window,
+    } = doc;
     Ok(Guardrails {
         subscriptions: subscriptions.iter().map(|guid| guid.0.to_ascii_lowercase()).collect(),
         targets: targets
@@ -56,24 +95,62 @@ pub(super) fn guardrails(doc: &GuardrailsDoc) -> Result<Guardrails, Fault> {
             })
             .collect::<Result<_, _>>()?,
         allow_removals: *allow_removals,
+        allow_keys: *allow_keys,
+        storage_grants: (*storage_grants).into(),
         max_hubs_changed: *max_hubs_changed,
+        max_writes_per_hub: *max_writes_per_hub,
+        grant_window: duration(grant_window)?,
     })
+}
+
+fn duration(text: &IsoText) -> Result<IsoDuration, Fault> {
+    IsoDuration::parse(&text.0)
+        .ok_or_else(|| Fault::new(format!("`{}` is not a duration", text.0), "write such as `PT1H`"))
 }
 
 impl Profile {
     /// Compiles a checked profile.
     pub(super) fn compile(index: usize, doc: &ProfileDoc) -> Result<Profile, Fault> {
-        let ProfileDoc { name, matching, identity, endpoints, routes } = doc;
-        let IdentityDoc { system, user } = identity;
-        let user = user.iter().map(|id| check::user(id)).collect::<Result<Vec<_>, _>>()?;
+        let ProfileDoc {
+            name,
+            matching,
+            identity,
+            endpoints,
+            routes,
+            fallback,
+            enrichments,
+            file_upload,
+            cloud_to_device,
+            owned_prefixes,
+            outbound,
+        } = doc;
+        let IdentityDoc { system, user, detach, detach_others } = identity;
+        let ids = |texts: &[String]| texts.iter().map(|id| check::user(id)).collect::<Result<Vec<_>, _>>();
+        let user = ids(user)?;
         let endpoints = endpoints.iter().map(|endpoint| EndpointTemplate::compile(endpoint, &user));
+        let file_upload = file_upload.as_ref().map(|doc| FileUploadTemplate::compile(doc, &user));
+        let CloudToDeviceDoc { default_ttl, max_delivery_count } = cloud_to_device;
         Ok(Profile {
             path: format!("profiles[{index}]"),
             name: name.0.clone(),
             conditions: Conditions::compile(matching)?,
             endpoints: endpoints.collect::<Result<_, _>>()?,
-            identity: DesiredIdentity { system: (*system).into(), user },
             routes: routes.iter().map(desired_route).collect(),
+            fallback: (*fallback).into(),
+            enrichments: enrichments.iter().map(desired_enrichment).collect(),
+            file_upload: file_upload.transpose()?,
+            cloud_to_device: CloudToDevice {
+                default_ttl: default_ttl.as_ref().map(duration).transpose()?,
+                max_delivery_count: *max_delivery_count,
+            },
+            owned_prefixes: owned_prefixes.iter().map(|prefix| prefix.0.clone()).collect(),
+            allow_target_hosts: outbound.allow_targets,
+            identity: DesiredIdentity {
+                system: (*system).into(),
+                user,
+                detach: ids(detach)?,
+                detach_others: *detach_others,
+            },
         })
     }
 
@@ -106,32 +183,37 @@ impl Profile {
             resource_group: facts.id.resource_group().unwrap_or_default(),
             subscription: facts.id.subscription(),
         };
-        let mut endpoints = Vec::with_capacity(self.endpoints.len());
         let mut refusals = Vec::new();
-        for (nth, EndpointTemplate { name, kind, template, identity }) in self.endpoints.iter().enumerate() {
-            let refusal = |value: String, guardrail, Fault { message, fix }| Refusal {
-                profile: self.name.clone(),
-                field: format!("{}.endpoints[{nth}].{}", self.path, kind.field()),
-                value,
-                guardrail,
-                message,
-                fix,
-            };
-            match template.fill(&values) {
-                Ok(id) if guardrails.allows_target(&id) => endpoints.push(DesiredEndpoint {
+        let mut endpoints = Vec::with_capacity(self.endpoints.len());
+        for (nth, endpoint) in self.endpoints.iter().enumerate() {
+            let EndpointTemplate { name, kind, template, auth, options } = endpoint;
+            let field = format!("{}.endpoints[{nth}].{}", self.path, kind.field());
+            match self.target(&field, *kind, template, &values, guardrails) {
+                Ok(target) => endpoints.push(DesiredEndpoint {
                     name: name.clone(),
-                    target: kind.target(id),
-                    identity: identity.clone(),
+                    target,
+                    auth: auth.clone(),
+                    options: options.clone(),
                 }),
-                Ok(id) => {
-                    let fix =
-                        format!("add `{id}` or a scope above it to `guardrails.targets`, or point elsewhere");
-                    let fault = Fault::new("this is outside the guardrail", fix);
-                    refusals.push(refusal(id.to_string(), Some("guardrails.targets"), fault));
-                }
-                Err(fault) => refusals.push(refusal(template.text().to_owned(), None, fault)),
+                Err(refusal) => refusals.push(*refusal),
             }
         }
+        let file_upload = self.file_upload.as_ref().and_then(|upload| {
+            let field = format!("{}.fileUpload.container", self.path);
+            let container = self
+                .target(&field, TargetKind::StorageContainer, &upload.container, &values, guardrails)
+                .and_then(|container| self.in_own_subscription(&field, container, facts));
+            let FileUploadRest { auth, connection, sas_ttl, notifications } = upload.rest.clone();
+            match container {
+                Ok(container) => {
+                    Some(DesiredFileUpload { container, auth, connection, sas_ttl, notifications })
+                }
+                Err(refusal) => {
+                    refusals.push(*refusal);
+                    None
+                }
+            }
+        });
         if !refusals.is_empty() {
             return Choice::Refused(refusals);
         }
@@ -141,6 +223,69 @@ impl Profile {
             identity: self.identity.clone(),
             endpoints,
             routes: self.routes.clone(),
+            fallback: self.fallback,
+            enrichments: self.enrichments.clone(),
+            file_upload,
+            cloud_to_device: self.cloud_to_device.clone(),
+            owned_prefixes: self.owned_prefixes.clone(),
+            allow_target_hosts: self.allow_target_hosts,
+        })
+    }
+
+    /// A target for one hub, inside the guardrails together with the scope of its grant.
+    fn target(
+        &self,
+        field: &str,
+        kind: TargetKind,
+        template: &Template,
+        values: &Values<'_>,
+        guardrails: &Guardrails,
+    ) -> Result<Target, Box<Refusal>> {
+        let id = template.fill(values).map_err(|fault| self.refusal(field, template.text(), None, fault))?;
+        let target = kind.target(id);
+        let scope = target.grant_scope(guardrails.storage_grants);
+        for id in [target.id(), &scope] {
+            if !guardrails.allows_target(id) {
+                let fix =
+                    format!("add `{id}` or a scope above it to `guardrails.targets`, or point elsewhere");
+                let fault = Fault::new("this is outside the guardrail", fix);
+                return Err(self.refusal(field, id.as_str(), Some("guardrails.targets"), fault));
+            }
+        }
+        Ok(target)
+    }
+
+    /// The service takes an account of the hub's own subscription only.
+    fn in_own_subscription(
+        &self,
+        field: &str,
+        container: Target,
+        facts: &HubFacts<'_>,
+    ) -> Result<Target, Box<Refusal>> {
+        if container.id().subscription() == facts.id.subscription() {
+            return Ok(container);
+        }
+        let fault = Fault::new(
+            "file upload needs an account in the hub's own subscription",
+            "write `/subscriptions/{subscription}/…`, or a profile of its own for these hubs",
+        );
+        Err(self.refusal(field, container.id().as_str(), None, fault))
+    }
+
+    fn refusal(
+        &self,
+        field: &str,
+        value: &str,
+        guardrail: Option<&'static str>,
+        fault: Fault,
+    ) -> Box<Refusal> {
+        Box::new(Refusal {
+            profile: self.name.clone(),
+            field: field.to_owned(),
+            value: value.to_owned(),
+            guardrail,
+            message: fault.message,
+            fix: fault.fix,
         })
     }
 }
@@ -168,11 +313,59 @@ impl EndpointTemplate {
     fn compile(doc: &EndpointDoc, users: &[ResourceId]) -> Result<EndpointTemplate, Fault> {
         let (kind, id) = TargetKind::of(doc)
             .ok_or_else(|| Fault::new("an endpoint has no target", "add `eventHub: …`"))?;
+        let rule = doc.key_rule.as_ref().map(|rule| rule.0.clone());
         Ok(EndpointTemplate {
             name: doc.name.0.clone(),
             kind,
             template: Template::parse(kind, id)?,
-            identity: check::identity(&doc.identity, users)?,
+            auth: auth(&doc.identity, rule, users)?,
+            options: options(kind, doc),
+        })
+    }
+}
+
+fn auth(text: &str, rule: Option<String>, users: &[ResourceId]) -> Result<DesiredAuth, Fault> {
+    if text == check::KEY {
+        return Ok(DesiredAuth::Key { rule });
+    }
+    check::identity(text, users).map(DesiredAuth::Identity)
+}
+
+fn options(kind: TargetKind, doc: &EndpointDoc) -> EndpointOptions {
+    match kind {
+        TargetKind::EventHub | TargetKind::ServiceBusQueue | TargetKind::ServiceBusTopic => {
+            EndpointOptions::None
+        }
+        TargetKind::StorageContainer => EndpointOptions::Storage(StorageOptions {
+            encoding: doc.encoding.map(|encoding| encoding.word().to_owned()),
+            batch_frequency_in_seconds: doc.batch_frequency_in_seconds,
+            max_chunk_size_in_bytes: doc.max_chunk_size_in_bytes,
+            file_name_format: doc.file_name_format.clone(),
+        }),
+        TargetKind::CosmosDbContainer => EndpointOptions::Cosmos(CosmosOptions {
+            partition_key_name: doc.partition_key_name.clone(),
+            partition_key_template: doc.partition_key_template.clone(),
+        }),
+    }
+}
+
+impl FileUploadTemplate {
+    fn compile(doc: &FileUploadDoc, users: &[ResourceId]) -> Result<FileUploadTemplate, Fault> {
+        let FileUploadDoc { container, identity, connection, sas_ttl, notifications } = doc;
+        let NotificationsDoc { enabled, lock_duration, ttl, max_delivery_count } = notifications;
+        Ok(FileUploadTemplate {
+            container: Template::parse(TargetKind::StorageContainer, container)?,
+            rest: FileUploadRest {
+                auth: auth(identity, None, users)?,
+                connection: (*connection).into(),
+                sas_ttl: sas_ttl.as_ref().map(duration).transpose()?,
+                notifications: Notifications {
+                    enabled: *enabled,
+                    lock_duration: lock_duration.as_ref().map(duration).transpose()?,
+                    ttl: ttl.as_ref().map(duration).transpose()?,
+                    max_delivery_count: *max_delivery_count,
+                },
+            },
         })
     }
 }
@@ -186,4 +379,9 @@ fn desired_route(doc: &RouteDoc) -> DesiredRoute {
         endpoint: endpoint.clone(),
         enabled: *enabled,
     }
+}
+
+fn desired_enrichment(doc: &EnrichmentDoc) -> DesiredEnrichment {
+    let EnrichmentDoc { key, value, endpoints } = doc;
+    DesiredEnrichment { key: key.0.clone(), value: value.clone(), endpoints: endpoints.clone() }
 }

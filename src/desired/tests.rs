@@ -65,9 +65,20 @@ fn the_schema_takes_the_sample_and_compiles() {
 #[test]
 fn defaults_are_the_careful_ones() {
     let state = state("{ name: plain }");
-    let Guardrails { subscriptions, targets, allow_removals, max_hubs_changed } = state.guardrails();
-    assert_eq!((subscriptions.len(), targets.len(), *allow_removals, *max_hubs_changed), (1, 1, false, 50));
-    insta::assert_snapshot!(serde_json::to_string(&state).unwrap(), @r#"{"version":1,"guardrails":{"subscriptions":["0b1f6471-1bf0-4dda-aec3-cb9272f09590"],"targets":["/subscriptions/0b1f6471-1bf0-4dda-aec3-cb9272f09590/resourceGroups/rg-data"],"allowRemovals":false,"maxHubsChanged":50},"profiles":[{"name":"plain","match":{"tags":{},"locations":[],"resourceGroups":[],"names":[]},"identity":{"system":"unmanaged","user":[]},"endpoints":[],"routes":[]}]}"#);
+    let Guardrails {
+        subscriptions,
+        targets,
+        allow_removals,
+        allow_keys,
+        storage_grants,
+        max_hubs_changed,
+        max_writes_per_hub,
+        grant_window,
+    } = state.guardrails();
+    assert_eq!((subscriptions.len(), targets.len(), *allow_removals, *allow_keys), (1, 1, false, false));
+    assert_eq!(*storage_grants, crate::model::desired::StorageScope::Container);
+    assert_eq!((*max_hubs_changed, *max_writes_per_hub, grant_window.seconds()), (50, 12, 900));
+    insta::assert_snapshot!(serde_json::to_string(&state).unwrap(), @r#"{"version":1,"guardrails":{"subscriptions":["0b1f6471-1bf0-4dda-aec3-cb9272f09590"],"targets":["/subscriptions/0b1f6471-1bf0-4dda-aec3-cb9272f09590/resourceGroups/rg-data"],"allowRemovals":false,"allowKeys":false,"storageGrants":"container","maxHubsChanged":50,"maxWritesPerHub":12,"grantWindow":"PT15M"},"profiles":[{"name":"plain","match":{"tags":{},"locations":[],"resourceGroups":[],"names":[]},"identity":{"system":"unmanaged","user":[],"detach":[],"detachOthers":false},"endpoints":[],"routes":[],"fallback":"unmanaged","enrichments":[],"cloudToDevice":{},"ownedPrefixes":[],"outbound":{"allowTargets":false}}]}"#);
 }
 
 #[test]
@@ -119,7 +130,9 @@ fn a_profile_becomes_what_one_hub_should_be() {
         "system": "on",
         "user": [
           "/subscriptions/0b1f6471-1bf0-4dda-aec3-cb9272f09590/resourceGroups/rg-id/providers/Microsoft.ManagedIdentity/userAssignedIdentities/id-a"
-        ]
+        ],
+        "detach": [],
+        "detachOthers": false
       },
       "endpoints": [
         {
@@ -127,16 +140,22 @@ fn a_profile_becomes_what_one_hub_should_be() {
           "target": {
             "eventHub": "/subscriptions/0b1f6471-1bf0-4dda-aec3-cb9272f09590/resourceGroups/rg-data/providers/Microsoft.EventHub/namespaces/ns1/eventhubs/t-H1"
           },
-          "identity": {
-            "user": "/subscriptions/0b1f6471-1bf0-4dda-aec3-cb9272f09590/resourceGroups/rg-id/providers/Microsoft.ManagedIdentity/userAssignedIdentities/id-a"
-          }
+          "auth": {
+            "identity": {
+              "user": "/subscriptions/0b1f6471-1bf0-4dda-aec3-cb9272f09590/resourceGroups/rg-id/providers/Microsoft.ManagedIdentity/userAssignedIdentities/id-a"
+            }
+          },
+          "options": "none"
         },
         {
           "name": "b",
           "target": {
             "eventHub": "/subscriptions/0b1f6471-1bf0-4dda-aec3-cb9272f09590/resourceGroups/rg-data/providers/Microsoft.EventHub/namespaces/ns1/eventhubs/t-westus2"
           },
-          "identity": "system"
+          "auth": {
+            "identity": "system"
+          },
+          "options": "none"
         }
       ],
       "routes": [
@@ -154,7 +173,16 @@ fn a_profile_becomes_what_one_hub_should_be() {
           "endpoint": "events",
           "enabled": true
         }
-      ]
+      ],
+      "fallback": "unmanaged",
+      "enrichments": [],
+      "fileUpload": null,
+      "cloudToDevice": {
+        "defaultTtl": null,
+        "maxDeliveryCount": null
+      },
+      "ownedPrefixes": [],
+      "allowTargetHosts": false
     }
     "#);
 }

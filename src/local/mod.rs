@@ -10,3 +10,4 @@ pub mod functions_host;
 pub mod in_process;
 pub mod servicebus;
 pub mod storage_queue;
+pub mod workbench;

@@ -1,6 +1,7 @@
 //! What things are: ids, roles, hub documents, desired and observed state. No I/O, no clock.
 
 pub mod desired;
+pub mod duration;
 pub mod hub;
 pub mod id;
 pub mod observed;

@@ -4,93 +4,149 @@ use std::fmt;
 
 use serde::Serialize;
 
-use super::{diff, turns_off};
-use crate::model::{
-    ResourceId,
-    desired::{DesiredHub, Guardrails, IdentityRef, SystemIdentity},
-    hub::EndpointAuth,
-    observed::{ObservedHub, ObservedTarget},
-};
-
-/// Custom endpoints that a hub may have: paid tiers, and Free.
-/// <https://learn.microsoft.com/azure/iot-hub/iot-hub-devguide-quotas-throttling>
-const MAX_ENDPOINTS: (usize, usize) = (10, 1);
-/// Routes that a hub may have: paid tiers, and Free.
-const MAX_ROUTES: (usize, usize) = (100, 5);
+use crate::model::ResourceId;
 
 /// One reason why a hub is not planned.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "camelCase", tag = "reason")]
+#[serde(rename_all = "camelCase", rename_all_fields = "camelCase", tag = "reason")]
 pub enum Blocked {
     /// The hub's subscription is not in `guardrails.subscriptions`.
     HubOutOfScope,
-    /// A target is not below any of `guardrails.targets`.
-    #[serde(rename_all = "camelCase")]
+    /// A target, or the scope of its grant, is not below any of `guardrails.targets`.
     TargetOutOfScope {
-        /// The endpoint that names it.
-        endpoint: String,
-        /// The target.
+        /// What names it: an endpoint or file upload.
+        by: String,
+        /// The target or the scope.
         target: ResourceId,
     },
     /// A target does not exist.
-    #[serde(rename_all = "camelCase")]
     TargetMissing {
-        /// The endpoint that names it.
-        endpoint: String,
-        /// What is missing: the target, or the namespace it should be in.
+        /// What names it.
+        by: String,
+        /// What is missing: the target, or the namespace or account it should be in.
         missing: ResourceId,
     },
     /// A target could not be read.
-    #[serde(rename_all = "camelCase")]
     TargetNotRead {
-        /// The endpoint that names it.
-        endpoint: String,
+        /// What names it.
+        by: String,
         /// The service's words.
         cause: String,
     },
+    /// No hub can reach the target: its firewall is on and does not let trusted services pass.
+    TargetClosed {
+        /// What names it.
+        by: String,
+        /// Whose firewall it is: the namespace or account.
+        service: String,
+    },
+    /// The target's firewall lets trusted services pass, and only a system-assigned identity counts
+    /// as one.
+    NotTrusted {
+        /// What names it.
+        by: String,
+        /// What it would authenticate with.
+        with: String,
+        /// Whose firewall it is.
+        service: String,
+    },
+    /// The hub restricts outbound access and the target's host is not on its list.
+    HostNotAllowed {
+        /// What names it.
+        by: String,
+        /// The host.
+        host: String,
+    },
+    /// A key is wanted, and the target does not take keys.
+    KeysOff {
+        /// What names it.
+        by: String,
+        /// The namespace or account.
+        service: String,
+    },
+    /// A key is wanted, and the guardrails do not allow keys.
+    KeysNotAllowed {
+        /// What names it.
+        by: String,
+    },
+    /// File upload would go to an account of another subscription, which the service does not take.
+    UploadElsewhere {
+        /// The account's subscription.
+        subscription: String,
+    },
     /// A user-assigned identity does not exist.
-    #[serde(rename_all = "camelCase")]
     IdentityMissing {
         /// The identity.
         identity: ResourceId,
     },
-    /// An endpoint shall use an identity that the hub has not and is not given.
-    #[serde(rename_all = "camelCase")]
+    /// Something shall use an identity that the hub has not and is not given.
     IdentityNotOnHub {
-        /// The endpoint.
-        endpoint: String,
+        /// What uses it.
+        by: String,
         /// The identity, in words.
         identity: String,
     },
     /// Another kind of endpoint has the name.
-    #[serde(rename_all = "camelCase")]
     NameTaken {
         /// The endpoint's name.
         endpoint: String,
         /// What has it.
         by: String,
     },
+    /// An endpoint's encoding would change, which the service does not take.
+    EncodingFixed {
+        /// The endpoint.
+        endpoint: String,
+        /// The encoding it has.
+        found: String,
+        /// The encoding it should have.
+        wanted: String,
+    },
     /// The hub would have more than it may.
-    #[serde(rename_all = "camelCase")]
     TooMany {
-        /// `endpoints` or `routes`.
+        /// `endpoints`, `routes` or `enrichments`.
         what: &'static str,
         /// How many there would be.
         count: usize,
         /// How many there may be.
         limit: usize,
     },
-    /// An identity that something still uses would be turned off.
-    #[serde(rename_all = "camelCase")]
+    /// An identity that something still uses would be taken away.
     IdentityInUse {
-        /// Endpoints, or `file upload`.
+        /// The identity, in words.
+        identity: String,
+        /// Endpoints, or file upload.
+        used_by: Vec<String>,
+    },
+    /// An endpoint that something still names would be removed.
+    EndpointInUse {
+        /// The endpoint.
+        endpoint: String,
+        /// Routes and enrichments that stay.
         used_by: Vec<String>,
     },
     /// The plan would remove something, and `guardrails.allowRemovals` is off.
-    #[serde(rename_all = "camelCase")]
     RemovalNotAllowed {
         /// What would be removed.
         what: String,
+    },
+    /// The subscription has no room for the role assignments that are needed.
+    AssignmentLimit {
+        /// The subscription.
+        subscription: String,
+        /// How many are needed.
+        needed: u64,
+        /// How many there is room for.
+        left: u64,
+        /// How many there may be.
+        limit: u64,
+    },
+    /// Somebody else has undone what we wrote, more than once.
+    SecondOwner {
+        /// How often.
+        times: usize,
+        /// Who wrote in between.
+        by: Vec<String>,
     },
 }
 
@@ -100,24 +156,48 @@ impl fmt::Display for Blocked {
             Blocked::HubOutOfScope => {
                 f.write_str("the hub's subscription is not allowed; add it to guardrails.subscriptions")
             }
-            Blocked::TargetOutOfScope { endpoint, target } => {
-                write!(f, "endpoint {endpoint}: {target} is outside guardrails.targets")
+            Blocked::TargetOutOfScope { by, target } => {
+                write!(f, "{by}: {target} is outside guardrails.targets")
             }
-            Blocked::TargetMissing { endpoint, missing } => {
-                write!(f, "endpoint {endpoint}: {missing} does not exist; create it or correct the profile")
+            Blocked::TargetMissing { by, missing } => {
+                write!(f, "{by}: {missing} does not exist; create it or correct the profile")
             }
-            Blocked::TargetNotRead { endpoint, cause } => {
-                write!(f, "endpoint {endpoint}: the target could not be read: {cause}")
+            Blocked::TargetNotRead { by, cause } => {
+                write!(f, "{by}: the target could not be read: {cause}")
             }
+            Blocked::TargetClosed { by, service } => write!(
+                f,
+                "{by}: the firewall of {service} lets no hub pass; allow trusted Microsoft services there"
+            ),
+            Blocked::NotTrusted { by, with, service } => write!(
+                f,
+                "{by}: the firewall of {service} lets only trusted services pass, which needs the system-assigned \
+                 identity and not a {with}; send as: system"
+            ),
+            Blocked::HostNotAllowed { by, host } => write!(
+                f,
+                "{by}: the hub restricts outbound access and {host} is not in its allowedFqdnList; add it, or set \
+                 outbound.allowTargets in the profile"
+            ),
+            Blocked::KeysOff { by, service } => {
+                write!(f, "{by}: {service} does not take keys (local or shared-key authentication is off)")
+            }
+            Blocked::KeysNotAllowed { by } => {
+                write!(f, "{by}: a key is wanted, and guardrails.allowKeys is false")
+            }
+            Blocked::UploadElsewhere { subscription } => write!(
+                f,
+                "file upload: the storage account is in subscription {subscription}; it must be in the hub's own"
+            ),
             Blocked::IdentityMissing { identity } => {
                 write!(
                     f,
                     "user-assigned identity {identity} does not exist; create it or correct the profile"
                 )
             }
-            Blocked::IdentityNotOnHub { endpoint, identity } => write!(
+            Blocked::IdentityNotOnHub { by, identity } => write!(
                 f,
-                "endpoint {endpoint}: the hub has no {identity} and the profile does not give it one; set it under identity"
+                "{by}: the hub has no {identity} and the profile does not give it one; set it under identity"
             ),
             Blocked::NameTaken { endpoint, by } => {
                 write!(
@@ -125,139 +205,34 @@ impl fmt::Display for Blocked {
                     "endpoint {endpoint}: the name belongs to a {by} endpoint of this hub; choose another"
                 )
             }
+            Blocked::EncodingFixed { endpoint, found, wanted } => write!(
+                f,
+                "endpoint {endpoint}: its encoding is {found} and cannot become {wanted}; use another name for a new \
+                 endpoint"
+            ),
             Blocked::TooMany { what, count, limit } => {
                 write!(f, "the hub would have {count} {what}; its tier allows {limit}")
             }
-            Blocked::IdentityInUse { used_by } => {
-                write!(f, "the system-assigned identity cannot be turned off: used by {}", used_by.join(", "))
+            Blocked::IdentityInUse { identity, used_by } => {
+                write!(f, "the {identity} cannot be taken away: used by {}", used_by.join(", "))
+            }
+            Blocked::EndpointInUse { endpoint, used_by } => {
+                write!(f, "endpoint {endpoint} cannot be removed: named by {}", used_by.join(", "))
             }
             Blocked::RemovalNotAllowed { what } => {
                 write!(f, "{what} would be removed, and guardrails.allowRemovals is false")
             }
+            Blocked::AssignmentLimit { subscription, needed, left, limit } => write!(
+                f,
+                "subscription {subscription} has room for {left} more role assignments of {limit}, and {needed} are \
+                 needed; remove unused ones, or share a user-assigned identity"
+            ),
+            Blocked::SecondOwner { times, by } => write!(
+                f,
+                "somebody has undone this {times} times ({}); the hub is left alone until one of the two owners gives \
+                 way",
+                if by.is_empty() { "unknown".to_owned() } else { by.join(", ") }
+            ),
         }
     }
-}
-
-/// Everything that stands in the way, in the order of the desired state.
-pub(super) fn check(desired: &DesiredHub, observed: &ObservedHub, guardrails: &Guardrails) -> Vec<Blocked> {
-    let mut blocked = Vec::new();
-    if !guardrails.allows_hub(observed.id()) {
-        blocked.push(Blocked::HubOutOfScope);
-    }
-    for (id, principal) in &observed.user_identities {
-        if principal.is_none() {
-            blocked.push(Blocked::IdentityMissing { identity: id.clone() });
-        }
-    }
-    let found = observed.hub.endpoints();
-    for want in &desired.endpoints {
-        let endpoint = want.name.clone();
-        let target = want.target.id();
-        if !guardrails.allows_target(target) {
-            blocked.push(Blocked::TargetOutOfScope { endpoint, target: target.clone() });
-            continue;
-        }
-        if !will_have(&want.identity, desired, observed) {
-            let identity = want.identity.to_string();
-            blocked.push(Blocked::IdentityNotOnHub { endpoint: endpoint.clone(), identity });
-        }
-        match observed.targets.get(target) {
-            Some(ObservedTarget::EventHub { .. }) => {}
-            Some(ObservedTarget::Missing(missing)) => {
-                blocked.push(Blocked::TargetMissing { endpoint: endpoint.clone(), missing: missing.clone() });
-            }
-            Some(ObservedTarget::Unreadable(cause)) => {
-                blocked.push(Blocked::TargetNotRead { endpoint: endpoint.clone(), cause: cause.clone() });
-            }
-            None => {
-                blocked.push(Blocked::TargetNotRead { endpoint: endpoint.clone(), cause: "not read".into() })
-            }
-        }
-        if let Some(other) =
-            found.iter().find(|have| have.is_named(&want.name) && have.kind != diff::kind_of(&want.target))
-        {
-            blocked.push(Blocked::NameTaken { endpoint, by: other.kind.to_string() });
-        }
-    }
-    blocked.extend(limits(desired, observed));
-    blocked.extend(turning_off(desired, observed, guardrails));
-    blocked
-}
-
-/// Whether the hub has an identity, or will have it after this plan.
-fn will_have(identity: &IdentityRef, desired: &DesiredHub, observed: &ObservedHub) -> bool {
-    let have = observed.hub.identity();
-    match identity {
-        IdentityRef::System => match desired.identity.system {
-            SystemIdentity::On => true,
-            SystemIdentity::Off => false,
-            SystemIdentity::Unmanaged => have.system_assigned,
-        },
-        IdentityRef::User(id) => desired.identity.user.contains(id) || have.user_assigned.contains_key(id),
-    }
-}
-
-fn limits(desired: &DesiredHub, observed: &ObservedHub) -> Vec<Blocked> {
-    let free = observed
-        .hub
-        .json()
-        .get("sku")
-        .and_then(|sku| sku.get("name"))
-        .and_then(|name| name.as_str())
-        .is_some_and(|name| name.eq_ignore_ascii_case("F1"));
-    let of_tier = |(paid, on_free): (usize, usize)| if free { on_free } else { paid };
-    let (endpoints, routes) = (observed.hub.endpoints(), observed.hub.routes());
-    let new_endpoints = desired
-        .endpoints
-        .iter()
-        .filter(|want| !endpoints.iter().any(|have| have.is_named(&want.name)))
-        .count();
-    let new_routes =
-        desired.routes.iter().filter(|want| !routes.iter().any(|have| have.is_named(&want.name))).count();
-    [
-        ("endpoints", endpoints.len(), new_endpoints, of_tier(MAX_ENDPOINTS)),
-        ("routes", routes.len(), new_routes, of_tier(MAX_ROUTES)),
-    ]
-    .into_iter()
-    // A hub that is over the limit already is not ours to judge, as long as we add nothing.
-    .filter(|(_, have, new, limit)| *new > 0 && have + new > *limit)
-    .map(|(what, have, new, limit)| Blocked::TooMany { what, count: have + new, limit })
-    .collect()
-}
-
-fn turning_off(desired: &DesiredHub, observed: &ObservedHub, guardrails: &Guardrails) -> Vec<Blocked> {
-    let off = desired.identity.system == SystemIdentity::Off
-        && diff::identity(&desired.identity, &observed.hub.identity()).is_some_and(|edit| turns_off(&edit));
-    if !off {
-        return Vec::new();
-    }
-    let mut blocked = Vec::new();
-    if !guardrails.allow_removals {
-        blocked.push(Blocked::RemovalNotAllowed { what: "the system-assigned identity".into() });
-    }
-    let moved = |name: &str| desired.endpoints.iter().any(|want| want.name.eq_ignore_ascii_case(name));
-    let mut used_by: Vec<String> = observed
-        .hub
-        .endpoints()
-        .into_iter()
-        .filter(|have| have.auth() == EndpointAuth::Identity(IdentityRef::System) && !moved(have.name))
-        .map(|have| format!("endpoint {}", have.name))
-        .collect();
-    if observed.hub.file_upload().is_some_and(uses_system_identity) {
-        used_by.push("file upload".into());
-    }
-    if !used_by.is_empty() {
-        blocked.push(Blocked::IdentityInUse { used_by });
-    }
-    blocked
-}
-
-/// Whether a file-upload entry authenticates with the system-assigned identity. The service does
-/// not refuse to take that identity away, so we do.
-fn uses_system_identity(entry: &serde_json::Map<String, serde_json::Value>) -> bool {
-    let text = |pointer: &str| entry.get(pointer).and_then(serde_json::Value::as_str);
-    text("authenticationType").is_some_and(|word| word.eq_ignore_ascii_case("identityBased"))
-        && entry.get("identity").is_none_or(|identity| {
-            identity.get("userAssignedIdentity").and_then(serde_json::Value::as_str).is_none_or(str::is_empty)
-        })
 }

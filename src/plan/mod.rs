@@ -2,28 +2,38 @@
 //!
 //! [`plan`] compares what one hub should be with what was found and answers with ordered steps.
 //! The order is forced by Azure: an identity must exist before a role can be granted to it, the
-//! grant must have spread before the hub accepts an endpoint that uses it, and endpoints and the
-//! routes to them are written together, in one PUT.
+//! grant must have spread before the hub accepts what uses it, what leads to an endpoint is written
+//! in one PUT with it, and an identity goes when nothing uses it any more and its grants are gone.
 //!
 //! The one property that most tests lean on: after a plan was applied, planning again gives an
 //! empty plan.
 
 mod blocked;
+mod check;
 mod diff;
+mod excess;
+mod history;
+mod preflight;
 mod propagation;
 mod render;
+mod warning;
 
 pub use blocked::Blocked;
-pub use propagation::{Propagation, SETTLE, WINDOW, ask_again};
+pub use excess::{Excess, excess, needed};
+pub use history::{HubWrite, LOOK_BACK, Writer, over_budget, second_owner};
+pub use propagation::{
+    GrantState, Propagation, SETTLE, Spread, ask_again, grant_states, grants_of_unknown_age, grants_used,
+};
+pub use warning::Warning;
 
 use serde::Serialize;
 use time::OffsetDateTime;
 
 use crate::model::{
     IotHubId, ResourceId,
-    desired::{DesiredHub, Guardrails, IdentityRef},
-    hub::{EndpointEdit, HubEdit, IdentityEdit},
-    observed::ObservedHub,
+    desired::{DesiredHub, Guardrails, IdentityRef, Target},
+    hub::{HubDocument, HubEdit, IdentityEdit},
+    observed::{Grant, HeldRole, ObservedHub},
     role::Role,
 };
 
@@ -39,14 +49,26 @@ pub struct HubPlan {
     pub steps: Vec<Step>,
     /// What cannot be planned, and why. Nothing is written to a hub while anything is blocked.
     pub blocked: Vec<Blocked>,
-    /// What the operator should know but need not act on.
-    pub notes: Vec<String>,
+    /// What the operator should know but need not act on at once.
+    pub warnings: Vec<Warning>,
 }
 
 impl HubPlan {
     /// Whether nothing is to be done and nothing stands in the way.
     pub fn is_in_sync(&self) -> bool {
         self.steps.is_empty() && self.blocked.is_empty()
+    }
+
+    /// Everything that hub PUTs of this plan change, taken together.
+    pub fn pending(&self) -> HubEdit {
+        let mut pending = HubEdit::default();
+        for step in &self.steps {
+            if let Step::EditHub { edit } = step {
+                pending.endpoints.extend(edit.endpoints.iter().cloned());
+                pending.file_upload = pending.file_upload.or_else(|| edit.file_upload.clone());
+            }
+        }
+        pending
     }
 }
 
@@ -57,7 +79,7 @@ pub enum Step {
     /// One PUT of the hub.
     EditHub {
         /// The changes it makes.
-        edit: HubEdit,
+        edit: Box<HubEdit>,
     },
     /// One role assignment.
     Grant(GrantStep),
@@ -67,13 +89,21 @@ pub enum Step {
         #[serde(with = "time::serde::rfc3339::option")]
         until: Option<OffsetDateTime>,
     },
+    /// Take a role assignment away.
+    Revoke(RevokeStep),
+}
+
+impl Step {
+    fn edit(edit: HubEdit) -> Step {
+        Step::EditHub { edit: Box::new(edit) }
+    }
 }
 
 /// One role to grant.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct GrantStep {
-    /// The scope: the target itself.
+    /// The scope: the target itself, or its account.
     pub scope: ResourceId,
     /// The least role that does the job.
     pub role: Role,
@@ -81,6 +111,26 @@ pub struct GrantStep {
     pub identity: IdentityRef,
     /// The identity's principal. `None` until the identity exists.
     pub principal: Option<String>,
+}
+
+/// One role assignment to take away.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RevokeStep {
+    /// The assignment's own id.
+    pub id: String,
+    /// Where it applies.
+    pub scope: ResourceId,
+    /// The role: always one of those that Hubward grants.
+    pub role: Role,
+    /// The identity that holds it.
+    pub identity: IdentityRef,
+}
+
+/// The targets that have to be read before [`plan`] can say anything: those that the hub does not
+/// send to yet, or not in just the way it should.
+pub fn targets_to_read<'a>(desired: &'a DesiredHub, hub: &HubDocument) -> Vec<&'a Target> {
+    diff::targets_to_read(desired, hub)
 }
 
 /// Compares what a hub should be with what it is.
@@ -92,83 +142,133 @@ pub fn plan(
     guardrails: &Guardrails,
     now: OffsetDateTime,
 ) -> HubPlan {
+    let stale = diff::stale(desired, &observed.hub);
+    let mut edit = HubEdit {
+        identity: None,
+        endpoints: diff::endpoints(desired, observed),
+        routes: diff::routes(desired, observed),
+        enrichments: diff::enrichments(desired, observed),
+        file_upload: diff::file_upload(desired, observed),
+        settings: Vec::new(),
+        removals: if guardrails.allow_removals { stale.parts.clone() } else { Vec::new() },
+    };
+    edit.settings = diff::settings(desired, observed, &check::written_targets(&edit));
+    let grants = missing_grants(desired, observed, guardrails);
     let mut plan = HubPlan {
         hub: observed.id().clone(),
         profile: desired.profile.clone(),
         steps: Vec::new(),
-        blocked: blocked::check(desired, observed, guardrails),
-        notes: notes(observed),
+        blocked: check::check(desired, observed, guardrails, &edit, &grants, &stale),
+        warnings: warning::warnings(desired, observed, guardrails, &stale),
     };
-    if !plan.blocked.is_empty() {
-        return plan;
-    }
-
-    let identity = diff::identity(&desired.identity, &observed.hub.identity());
-    let endpoints = diff::endpoints(desired, observed);
-    let routes = diff::routes(desired, observed);
-    let grants = missing_grants(desired, observed);
-    let propagation = Propagation::of(&endpoints, observed, now);
-
-    // Grants to a principal that does not exist yet, and endpoints that need them, come after a
-    // PUT of their own. In every other case the identity rides in the same PUT as the rest.
-    let identity_first = grants.iter().any(|grant| grant.principal.is_none());
-    let mut last = HubEdit { identity: None, endpoints, routes };
-    if identity_first {
-        let edit = HubEdit { identity, ..HubEdit::default() };
-        if !edit.is_empty() {
-            plan.steps.push(Step::EditHub { edit });
-        }
-    } else {
-        last.identity = identity;
-    }
-    let waits_for_grant =
-        last.endpoints.iter().any(|endpoint| grants.iter().any(|grant| serves(grant, endpoint)));
-    plan.steps.extend(grants.into_iter().map(Step::Grant));
-    if waits_for_grant {
-        plan.steps.push(Step::AwaitPropagation { until: None });
-    } else if let Propagation::Settling { until } = propagation {
-        plan.steps.push(Step::AwaitPropagation { until: Some(until) });
-    }
-    if !last.is_empty() {
-        plan.steps.push(Step::EditHub { edit: last });
+    if plan.blocked.is_empty() {
+        plan.steps = steps(desired, observed, guardrails, edit, grants, now);
     }
     plan
 }
 
-/// The grants that the desired endpoints need and that are not there, each once.
-fn missing_grants(desired: &DesiredHub, observed: &ObservedHub) -> Vec<GrantStep> {
-    let mut missing: Vec<GrantStep> = Vec::new();
-    for endpoint in &desired.endpoints {
-        let principal = observed.principal_of(&endpoint.identity);
-        let (scope, role) = (endpoint.target.id(), endpoint.target.role());
-        if principal.as_deref().is_some_and(|principal| observed.grant_for(scope, role, principal).is_some())
-        {
-            continue;
+fn steps(
+    desired: &DesiredHub,
+    observed: &ObservedHub,
+    guardrails: &Guardrails,
+    mut edit: HubEdit,
+    grants: Vec<GrantStep>,
+    now: OffsetDateTime,
+) -> Vec<Step> {
+    let IdentityEdit { system, attach, mut detach } =
+        diff::identity(&desired.identity, &observed.hub.identity()).unwrap_or_default();
+    if !guardrails.allow_removals {
+        detach.clear();
+    }
+    let mut steps = Vec::new();
+    let propagation = Propagation::of(&edit, observed, guardrails, now);
+    let waits = propagation::needs(&edit).any(|(target, identity)| {
+        let scope = target.grant_scope(guardrails.storage_grants);
+        grants.iter().any(|grant| grant.scope == scope && grant.identity == *identity)
+    });
+
+    // Grants to a principal that does not exist yet, and what needs them, come after a PUT of their
+    // own. In every other case identities ride in the same PUT as the rest. An identity that is
+    // detached goes with what moved away from it.
+    let identity_first = grants.iter().any(|grant| grant.principal.is_none());
+    if identity_first {
+        let on = IdentityEdit { system: system.filter(|on| *on), attach, detach: Vec::new() }.if_any();
+        if on.is_some() {
+            steps.push(Step::edit(HubEdit { identity: on, ..HubEdit::default() }));
         }
-        let step = GrantStep { scope: scope.clone(), role, identity: endpoint.identity.clone(), principal };
-        if !missing.contains(&step) {
+        edit.identity = IdentityEdit { detach, ..IdentityEdit::default() }.if_any();
+    } else {
+        edit.identity = IdentityEdit { system: system.filter(|on| *on), attach, detach }.if_any();
+    }
+    steps.extend(grants.into_iter().map(Step::Grant));
+    if waits {
+        steps.push(Step::AwaitPropagation { until: None });
+    } else if let Propagation::Settling { until } = propagation {
+        steps.push(Step::AwaitPropagation { until: Some(until) });
+    }
+
+    // A system-assigned identity that goes leaves its grants behind as "identity not found", and
+    // nobody could tell afterwards whose they were: they go first. But what still sends with it is
+    // moved before that.
+    let goes = system == Some(false);
+    let revokes: Vec<Step> = if goes { revokes(observed, guardrails) } else { Vec::new() };
+    let off = HubEdit {
+        identity: IdentityEdit { system: Some(false), ..IdentityEdit::default() }.if_any(),
+        ..HubEdit::default()
+    };
+    let moves_away = goes && !observed.hub.users_of(&IdentityRef::System).is_empty();
+    if goes && !moves_away {
+        let identity = edit.identity.get_or_insert_default();
+        identity.system = Some(false);
+        steps.extend(revokes);
+        steps.push(Step::edit(edit));
+        return steps;
+    }
+    if !edit.is_empty() {
+        steps.push(Step::edit(edit));
+    }
+    if goes {
+        steps.extend(revokes);
+        steps.push(Step::edit(off));
+    }
+    steps
+}
+
+/// The grants that what is wanted needs and that are not there, each once.
+pub fn missing_grants(
+    desired: &DesiredHub,
+    observed: &ObservedHub,
+    guardrails: &Guardrails,
+) -> Vec<GrantStep> {
+    let mut missing: Vec<GrantStep> = Vec::new();
+    for used in desired.uses() {
+        let principal = observed.principal_of(used.identity);
+        let (scope, role) = (used.target.grant_scope(guardrails.storage_grants), used.target.role());
+        let is_there = principal
+            .as_deref()
+            .is_some_and(|principal| observed.grant_for(&scope, role, principal).is_some());
+        let step = GrantStep { scope, role, identity: used.identity.clone(), principal };
+        if !is_there && !missing.contains(&step) {
             missing.push(step);
         }
     }
     missing
 }
 
-fn serves(grant: &GrantStep, endpoint: &EndpointEdit) -> bool {
-    grant.scope == endpoint.target && grant.identity == endpoint.identity
-}
-
-fn notes(observed: &ObservedHub) -> Vec<String> {
-    let newer = observed.hub.preview_settings();
-    if newer.is_empty() {
-        return Vec::new();
-    }
-    vec![format!(
-        "the hub has settings of a newer api-version ({}): check them after a write",
-        newer.join(", ")
-    )]
-}
-
-/// Whether this edit turns an identity off; the planner's own guard is in [`blocked`].
-fn turns_off(edit: &IdentityEdit) -> bool {
-    edit.system == Some(false)
+/// The grants of the system-assigned identity that are of our making: our roles, within the
+/// guardrails. Others are not ours to take away.
+fn revokes(observed: &ObservedHub, guardrails: &Guardrails) -> Vec<Step> {
+    let Some(principal) = observed.principal_of(&IdentityRef::System) else { return Vec::new() };
+    let ours = |grant: &Grant| match grant.role {
+        HeldRole::Ours(role) if grant.is_of(&principal) && guardrails.allows_target(&grant.scope) => {
+            Some(Step::Revoke(RevokeStep {
+                id: grant.id.clone(),
+                scope: grant.scope.clone(),
+                role,
+                identity: IdentityRef::System,
+            }))
+        }
+        _ => None,
+    };
+    observed.grants.iter().filter_map(ours).collect()
 }

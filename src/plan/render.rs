@@ -2,14 +2,18 @@
 
 use std::fmt;
 
-use super::{GrantStep, HubPlan, Step};
-use crate::model::hub::HubEdit;
+use super::{GrantStep, HubPlan, RevokeStep, Step};
+use crate::model::{
+    ResourceId,
+    desired::Target,
+    hub::{AuthEdit, EndpointEdit, HubEdit},
+};
 
 impl fmt::Display for HubPlan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "{} (profile {})", self.hub.name(), self.profile)?;
-        for note in &self.notes {
-            writeln!(f, "  note: {note}")?;
+        for warning in &self.warnings {
+            writeln!(f, "  note: {warning}")?;
         }
         for blocked in &self.blocked {
             writeln!(f, "  blocked: {blocked}")?;
@@ -29,6 +33,9 @@ impl fmt::Display for Step {
         match self {
             Step::EditHub { edit } => write!(f, "update the hub:\n{}", Changes(edit)),
             Step::Grant(grant) => write!(f, "{grant}"),
+            Step::Revoke(RevokeStep { scope, role, identity, .. }) => {
+                write!(f, "take {role} on {} away from the {identity}", scope.name())
+            }
             Step::AwaitPropagation { until: None } => f.write_str("wait until the grants have spread"),
             Step::AwaitPropagation { until: Some(until) } => {
                 let until = until.replace_nanosecond(0).unwrap_or(*until);
@@ -59,7 +66,7 @@ struct Changes<'a>(&'a HubEdit);
 
 impl fmt::Display for Changes<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let HubEdit { identity, endpoints, routes } = self.0;
+        let HubEdit { identity, endpoints, routes, enrichments, file_upload, settings, removals } = self.0;
         let mut lines: Vec<String> = Vec::new();
         if let Some(identity) = identity {
             match identity.system {
@@ -68,19 +75,9 @@ impl fmt::Display for Changes<'_> {
                 None => {}
             }
             lines.extend(identity.attach.iter().map(|id| format!("+ user-assigned identity {}", id.name())));
+            lines.extend(identity.detach.iter().map(|id| format!("- user-assigned identity {}", id.name())));
         }
-        for endpoint in endpoints {
-            match endpoint.index {
-                None => lines.push(format!(
-                    "+ endpoint {} -> event hub {}/{} as {}",
-                    endpoint.name,
-                    endpoint.target.parent().as_ref().map_or("?", |parent| parent.name()),
-                    endpoint.entity_path,
-                    endpoint.identity
-                )),
-                Some(_) => lines.push(format!("~ endpoint {}: {}", endpoint.name, endpoint.summary)),
-            }
-        }
+        lines.extend(endpoints.iter().map(endpoint_line));
         for edit in routes {
             let route = &edit.route;
             match edit.index {
@@ -95,7 +92,56 @@ impl fmt::Display for Changes<'_> {
                 Some(_) => lines.push(format!("~ route {}: {}", route.name, edit.summary)),
             }
         }
+        for edit in enrichments {
+            let enrichment = &edit.enrichment;
+            match edit.index {
+                None => lines.push(format!(
+                    "+ enrichment {} = {} for {}",
+                    enrichment.key,
+                    enrichment.value,
+                    enrichment.endpoints.join(", ")
+                )),
+                Some(_) => lines.push(format!("~ enrichment {}: {}", enrichment.key, edit.summary)),
+            }
+        }
+        if let Some(edit) = file_upload {
+            match &edit.storage {
+                Some(storage) if edit.summary.starts_with("create") => lines.push(format!(
+                    "+ file upload -> container {} {}",
+                    container(&storage.target, &storage.container),
+                    storage
+                        .identity
+                        .as_ref()
+                        .map_or("with a key".to_owned(), |identity| format!("as {identity}"))
+                )),
+                _ => lines.push(format!("~ file upload: {}", edit.summary)),
+            }
+        }
+        lines.extend(settings.iter().map(|edit| format!("~ {}", edit.summary)));
+        lines.extend(removals.iter().map(|gone| format!("- {} {}", gone.part.word(), gone.name)));
         let text: Vec<String> = lines.iter().map(|line| format!("       {line}")).collect();
         f.write_str(&text.join("\n"))
+    }
+}
+
+fn endpoint_line(edit: &EndpointEdit) -> String {
+    if edit.index.is_some() {
+        return format!("~ endpoint {}: {}", edit.name, edit.summary);
+    }
+    let with = match &edit.auth {
+        AuthEdit::Identity(identity) => format!("as {identity}"),
+        AuthEdit::Key { .. } | AuthEdit::KeepKey => "with a key".to_owned(),
+    };
+    let kind = edit.target.kind();
+    format!("+ endpoint {} -> {kind} {} {with}", edit.name, container(&edit.target, &edit.entity))
+}
+
+/// `ns1/telemetry`, `acct/container`, `acct/database/container`.
+fn container(target: &Target, entity: &str) -> String {
+    let service = target.service();
+    let service = service.as_ref().map_or("?", ResourceId::name);
+    match target.database() {
+        Some(database) => format!("{service}/{database}/{entity}"),
+        None => format!("{service}/{entity}"),
     }
 }

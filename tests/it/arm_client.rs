@@ -12,14 +12,18 @@ use azure_core::http::Url;
 use hubward::{
     arm::{ArmClient, ArmError, ArmReader, ArmWriter, AzureClock, Reaction},
     local::{azure::Settings, in_process::InProcess},
-    model::{hub::HubEdit, hub::IdentityEdit, role::Role},
+    model::{
+        hub::{HubEdit, IdentityEdit, Secrets},
+        observed::HeldRole,
+        role::Role,
+    },
 };
 use serde_json::{Value, json};
 use time::Duration;
 use tokio::time::Instant;
 
 use crate::support::{
-    cloud::{Cloud, DebugAzure, START, SimCredential},
+    cloud::{Cloud, START, SimCredential},
     world::{World, event_hub, hub_id},
 };
 
@@ -50,7 +54,7 @@ impl Script {
         ArmClient::new(
             Url::parse(&format!("https://{ARM}")).unwrap(),
             "https://management.azure.com/.default".into(),
-            Arc::new(SimCredential(DebugAzure(Cloud::new(Settings::immediate()).azure))),
+            Arc::new(SimCredential(Cloud::new(Settings::immediate()).azure.clone())),
             Arc::new(InProcess::new().with(ARM, server).with("evil.test", stranger)),
             AzureClock::starting_at(START),
         )
@@ -69,8 +73,20 @@ fn reply(status: u16, headers: &[(&str, &str)], body: Value) -> Response {
     answer.body(Body::from(body.to_string())).unwrap()
 }
 
+/// The hub, with a change.
+fn hub_at(change: impl Fn(&mut Value)) -> Response {
+    let mut hub = World::new_hub().hub;
+    change(&mut hub);
+    reply(200, &[], hub)
+}
+
+const MARK: uuid::Uuid = uuid::Uuid::from_u128(0x00aa_bbcc);
+
 fn edit() -> HubEdit {
-    HubEdit { identity: Some(IdentityEdit { system: Some(true), attach: vec![] }), ..HubEdit::default() }
+    HubEdit {
+        identity: Some(IdentityEdit { system: Some(true), ..IdentityEdit::default() }),
+        ..HubEdit::default()
+    }
 }
 
 #[tokio::test(start_paused = true)]
@@ -84,11 +100,14 @@ async fn a_write_carries_the_etag_twice_and_its_answer_is_dropped_unread() {
             .header("azure-asyncoperation", &operation)
             .body(Body::from("PrimaryKey=secret"))
             .unwrap(),
+        hub_at(|hub| hub["properties"]["state"] = "Transitioning".into()),
+        hub_at(|_| {}),
         reply(200, &[], json!({"status": "Running"})),
-        reply(200, &[], json!({"status": "Succeeded"})),
+        hub_at(|hub| hub["etag"] = "AAAAAAAAAAI=".into()),
     ]);
-    let body = edit().put_body(&World::new_hub().document()).unwrap();
-    ArmWriter::new(script.client()).put_hub(&hub_id("hub1"), &body).await.unwrap();
+    let body = edit().put_body(&World::new_hub().document(), &Secrets::default()).unwrap();
+    let hub = ArmWriter::new(script.client()).put_hub(&hub_id("hub1"), &body, MARK).await.unwrap();
+    assert_eq!(hub.etag(), Some("AAAAAAAAAAI="), "the hub as it is after the write");
     let asked = script.asked();
     let (put, sent) = &asked[0];
     assert_eq!(put.headers["if-match"], "AAAAAAAAAAE=");
@@ -96,9 +115,11 @@ async fn a_write_carries_the_etag_twice_and_its_answer_is_dropped_unread() {
     assert_eq!(put.uri.query(), Some("api-version=2023-06-30"));
     assert!(put.headers["authorization"].to_str().unwrap().starts_with("Bearer "));
     assert!(uuid::Uuid::try_parse(put.headers["x-ms-client-request-id"].to_str().unwrap()).is_ok());
-    assert_eq!(asked.len(), 3);
-    // The signed address is used as it came.
-    assert_eq!(asked[1].0.uri.query(), Some("api-version=2023-06-30&asyncinfo"));
+    assert_eq!(put.headers["x-ms-correlation-request-id"], MARK.to_string().as_str());
+    assert_eq!(asked.len(), 5);
+    // The hub itself is asked, and its operation only where the hub leaves it open; the signed address
+    // is used as it came.
+    assert_eq!(asked[3].0.uri.query(), Some("api-version=2023-06-30&asyncinfo"));
 }
 
 #[tokio::test(start_paused = true)]
@@ -110,14 +131,23 @@ async fn a_link_to_another_host_gets_no_token() {
         "https://arm.test@evil.test/o",
         "nonsense",
     ] {
-        let script = Script::new(vec![reply(201, &[("azure-asyncoperation", link)], json!({}))]);
-        let body = edit().put_body(&World::new_hub().document()).unwrap();
-        let error = ArmWriter::new(script.client()).put_hub(&hub_id("hub1"), &body).await.unwrap_err();
+        let script =
+            Script::new(vec![reply(201, &[("azure-asyncoperation", link)], json!({})), hub_at(|_| {})]);
+        let body = edit().put_body(&World::new_hub().document(), &Secrets::default()).unwrap();
+        let error =
+            ArmWriter::new(script.client()).put_hub(&hub_id("hub1"), &body, MARK).await.err().unwrap();
         assert!(
             matches!(error, ArmError::ForeignLink { .. } | ArmError::Unreadable { .. }),
             "{link}: {error}"
         );
-        assert_eq!(script.asked().len(), 1, "{link}: somebody was asked");
+        let asked = script.asked();
+        let hosts: Vec<_> = asked
+            .iter()
+            .map(|(parts, _)| {
+                parts.uri.host().or(parts.headers.get("host").and_then(|host| host.to_str().ok()))
+            })
+            .collect();
+        assert_eq!(hosts, [Some(ARM); 2], "{link}: somebody was asked");
     }
     let page = json!({"value": [], "nextLink": "https://evil.test/next"});
     let script = Script::new(vec![reply(200, &[], page)]);
@@ -129,7 +159,7 @@ async fn a_link_to_another_host_gets_no_token() {
 async fn lists_are_read_to_the_last_page() {
     let next = format!("https://{ARM}/next?page=2");
     let grant = |name: &str| {
-        json!({"name": name, "properties": {"scope": event_hub("e").as_str(), "principalId": "p",
+        json!({"name": name, "id": format!("/roleAssignments/{name}"), "properties": {"scope": event_hub("e").as_str(), "principalId": "p",
             "roleDefinitionId": format!("/providers/Microsoft.Authorization/roleDefinitions/{}", Role::EventHubsDataSender.guid()),
             "createdOn": "2026-01-31T12:00:00.1234567Z"}})
     };
@@ -139,7 +169,11 @@ async fn lists_are_read_to_the_last_page() {
     ]);
     let grants = ArmReader::new(script.client()).grants(&event_hub("e"), "p").await.unwrap();
     assert_eq!(grants.len(), 2);
-    assert_eq!(grants[0].role, Some(Role::EventHubsDataSender), "a tenant-level id is the same role");
+    assert_eq!(
+        grants[0].role,
+        HeldRole::Ours(Role::EventHubsDataSender),
+        "a tenant-level id is the same role"
+    );
     let asked = script.asked();
     assert!(
         asked[0].0.uri.query().unwrap().contains("%24filter=principalId+eq+%27p%27"),
@@ -165,14 +199,15 @@ async fn a_short_wait_is_waited_out_and_a_long_one_is_handed_back() {
 
 #[tokio::test(start_paused = true)]
 async fn a_hub_write_is_repeated_only_when_nothing_has_happened() {
-    let body = edit().put_body(&World::new_hub().document()).unwrap();
+    let body = edit().put_body(&World::new_hub().document(), &Secrets::default()).unwrap();
     for (status, tries) in [(429, 2), (503, 2), (500, 1), (502, 1), (412, 1)] {
         let script = Script::new(vec![reply(status, &[], json!({})), reply(200, &[], json!({}))]);
-        let _ = ArmWriter::new(script.client()).put_hub(&hub_id("hub1"), &body).await;
-        assert_eq!(script.asked().len(), tries, "{status}");
+        let _ = ArmWriter::new(script.client()).put_hub(&hub_id("hub1"), &body, MARK).await;
+        let puts = script.asked().into_iter().filter(|(parts, _)| parts.method == "PUT").count();
+        assert_eq!(puts, tries, "{status}");
     }
     // A grant's name makes it the same write: it may be repeated whatever happened.
-    let made = json!({"properties": {"scope": event_hub("e").as_str(), "principalId": "p", "roleDefinitionId": "x", "createdOn": "2026-01-31T12:00:00Z"}});
+    let made = json!({"id": "/roleAssignments/x", "properties": {"scope": event_hub("e").as_str(), "principalId": "p", "roleDefinitionId": "x", "createdOn": "2026-01-31T12:00:00Z"}});
     let script = Script::new(vec![reply(500, &[], json!({})), reply(201, &[], made)]);
     ArmWriter::new(script.client())
         .grant(&event_hub("e"), Role::EventHubsDataSender, "p", "why")
@@ -187,14 +222,14 @@ async fn a_hub_write_is_repeated_only_when_nothing_has_happened() {
 #[tokio::test(start_paused = true)]
 async fn waits_end_before_the_invocation_does() {
     let operation = format!("https://{ARM}/o");
-    let running = || reply(200, &[], json!({"status": "Running"}));
+    let running = || hub_at(|hub| hub["properties"]["state"] = "Transitioning".into());
     let mut answers = vec![reply(201, &[("azure-asyncoperation", &operation)], json!({}))];
     answers.extend((0..50).map(|_| running()));
     let script = Script::new(answers);
     let started = Instant::now();
     let client = script.client().until(started + std::time::Duration::from_secs(20));
-    let body = edit().put_body(&World::new_hub().document()).unwrap();
-    let error = ArmWriter::new(client).put_hub(&hub_id("hub1"), &body).await.unwrap_err();
+    let body = edit().put_body(&World::new_hub().document(), &Secrets::default()).unwrap();
+    let error = ArmWriter::new(client).put_hub(&hub_id("hub1"), &body, MARK).await.err().unwrap();
     assert!(matches!(error, ArmError::OutOfTime(_)), "{error}");
     assert!(started.elapsed().as_secs() < 20);
 }
@@ -206,10 +241,11 @@ async fn an_operation_that_fails_tells_its_inner_cause() {
         "details": [{"code": "409002", "message": "not currently in Active state"}]}});
     let script = Script::new(vec![
         reply(201, &[("azure-asyncoperation", &operation)], json!({})),
+        hub_at(|hub| hub["properties"]["provisioningState"] = "Failed".into()),
         reply(200, &[("x-ms-request-id", "r-1")], failed),
     ]);
-    let body = edit().put_body(&World::new_hub().document()).unwrap();
-    let error = ArmWriter::new(script.client()).put_hub(&hub_id("hub1"), &body).await.unwrap_err();
+    let body = edit().put_body(&World::new_hub().document(), &Secrets::default()).unwrap();
+    let error = ArmWriter::new(script.client()).put_hub(&hub_id("hub1"), &body, MARK).await.err().unwrap();
     assert!(matches!(error.reaction(), Reaction::Wait(_)));
     let text = error.to_string();
     assert!(

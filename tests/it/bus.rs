@@ -14,7 +14,7 @@ use serde_json::Value;
 use time::macros::datetime;
 
 use crate::support::{
-    cloud::{Cloud, DebugAzure, SimCredential},
+    cloud::{Cloud, SimCredential},
     world::hub_id,
 };
 
@@ -35,7 +35,7 @@ fn namespace(answers: &[StatusCode]) -> (Namespace, ServiceBusQueue) {
     let router = Router::new().route("/hub-work/messages", post(take)).with_state(namespace.clone());
     let queue = ServiceBusQueue::new(
         Url::parse("https://ns1.servicebus.usgovcloudapi.net").unwrap(),
-        Arc::new(SimCredential(DebugAzure(Cloud::new(Settings::immediate()).azure))),
+        Arc::new(SimCredential(Cloud::new(Settings::immediate()).azure.clone())),
         Arc::new(InProcess::new().with("ns1.servicebus.usgovcloudapi.net", router)),
     );
     (namespace, queue.unwrap())
@@ -50,7 +50,7 @@ async fn a_message_carries_session_id_and_time_and_an_entra_token() {
     let (namespace, queue) = namespace(&[]);
     let now = item();
     queue.send(&now).await.unwrap();
-    let later = now.follow_up("the grants to spread", datetime!(2026-01-31 12:01:00 UTC));
+    let later = now.follow_up("the grants to spread", datetime!(2026-01-31 12:01:00 UTC), Vec::new());
     queue.send(&later).await.unwrap();
 
     let seen = namespace.seen.lock().unwrap();

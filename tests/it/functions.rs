@@ -21,7 +21,7 @@ use serde_json::{Value, json};
 use tower::ServiceExt;
 
 use crate::support::{
-    cloud::{Cloud, DebugAzure, SimCredential},
+    cloud::{Cloud, SimCredential},
     world::hub_id,
 };
 
@@ -62,9 +62,10 @@ impl Functions {
         let app = App {
             profiles: Profiles::new(
                 ProfilesSource::File(profiles.path().into()),
-                Arc::new(SimCredential(DebugAzure(cloud.azure.clone()))),
+                Arc::new(SimCredential(cloud.azure.clone())),
                 Arc::new(InProcess::new()),
             ),
+            reconciler: cloud.reconciler.clone(),
             arm: client,
             queue: queue.clone(),
             client_id: Some(OWN_CLIENT.parse().unwrap()),

@@ -2,8 +2,11 @@
 
 use hubward::model::{
     ResourceId,
-    desired::{DesiredRoute, IdentityRef},
-    hub::{EndpointEdit, EndpointKind, HubDocument, HubEdit, IdentityEdit, RouteEdit, changed_paths},
+    desired::{DesiredEnrichment, DesiredRoute, EndpointOptions, IdentityRef, Target},
+    hub::{
+        AuthEdit, EndpointEdit, EnrichmentEdit, HubDocument, HubEdit, IdentityEdit, Part, Removal, RouteEdit,
+        Secrets, SettingEdit, changed_paths,
+    },
 };
 use proptest::prelude::*;
 use serde_json::{Map, Value, json};
@@ -38,7 +41,7 @@ fn is_read_only(path: &str) -> bool {
 
 fn no_change_is_exactly_the_document(name: &str, hub: &Value) {
     let document = HubDocument::from_json(hub.clone()).unwrap();
-    let body = HubEdit::default().put_body(&document).unwrap();
+    let body = HubEdit::default().put_body(&document, &Secrets::default()).unwrap();
     for path in changed_paths(hub, &body.json) {
         assert!(is_read_only(&path), "{name}: {path} did not survive");
     }
@@ -59,15 +62,16 @@ fn all_changes(document: &HubDocument, index_of_existing: Option<usize>) -> HubE
             attach: vec![id(
                 "/resourceGroups/rg/providers/Microsoft.ManagedIdentity/userAssignedIdentities/added",
             )],
+            detach: Vec::new(),
         }),
         endpoints: vec![EndpointEdit {
             name: "hubward-test".into(),
             index: index_of_existing,
-            kind: EndpointKind::EventHub,
-            target: event_hub("telemetry"),
+            target: Target::EventHub(event_hub("telemetry")),
             endpoint_uri: "sb://ns1.servicebus.windows.net".into(),
-            entity_path: "telemetry".into(),
-            identity: IdentityRef::System,
+            entity: "telemetry".into(),
+            auth: AuthEdit::Identity(IdentityRef::System),
+            options: EndpointOptions::None,
             summary: String::new(),
         }],
         routes: vec![RouteEdit {
@@ -81,26 +85,45 @@ fn all_changes(document: &HubDocument, index_of_existing: Option<usize>) -> HubE
             index: (!document.routes().is_empty()).then_some(0),
             summary: String::new(),
         }],
+        enrichments: vec![EnrichmentEdit {
+            enrichment: DesiredEnrichment {
+                key: "hubward-test".into(),
+                value: "x".into(),
+                endpoints: vec!["events".into()],
+            },
+            index: None,
+            summary: String::new(),
+        }],
+        settings: vec![SettingEdit {
+            pointer: "/properties/routing/fallbackRoute/isEnabled".into(),
+            value: false.into(),
+            summary: String::new(),
+        }],
+        ..HubEdit::default()
     }
 }
 
 fn a_change_touches_only_its_own_paths(name: &str, hub: &Value) {
     let document = HubDocument::from_json(hub.clone()).unwrap();
-    let before = HubEdit::default().put_body(&document).unwrap().json;
+    let before = HubEdit::default().put_body(&document, &Secrets::default()).unwrap().json;
     let event_hubs = before.pointer("/properties/routing/endpoints/eventHubs").and_then(Value::as_array);
     let existing = event_hubs.is_some_and(|list| list.first().is_some_and(Value::is_object)).then_some(0);
     let edit = all_changes(&document, existing);
-    let after = edit.put_body(&document).unwrap().json;
+    let after = edit.put_body(&document, &Secrets::default()).unwrap().json;
     let endpoint = existing.unwrap_or(event_hubs.map_or(0, Vec::len));
     let route = if document.routes().is_empty() {
         before.pointer("/properties/routing/routes").and_then(Value::as_array).map_or(0, Vec::len)
     } else {
         0
     };
+    let enrichment =
+        before.pointer("/properties/routing/enrichments").and_then(Value::as_array).map_or(0, Vec::len);
     let own = [
         "/identity".to_owned(),
         format!("/properties/routing/endpoints/eventHubs/{endpoint}"),
         format!("/properties/routing/routes/{route}"),
+        format!("/properties/routing/enrichments/{enrichment}"),
+        "/properties/routing/fallbackRoute/isEnabled".to_owned(),
     ];
     for path in changed_paths(&before, &after) {
         assert!(own.iter().any(|own| path.starts_with(own.as_str())), "{name}: {path} changed as well");
@@ -159,7 +182,7 @@ fn masks_foreign_endpoints_and_routes_are_sent_back_as_they_came() {
     let document = world.document();
     let mut edit = all_changes(&document, None);
     edit.routes[0].index = None;
-    let body = edit.put_body(&document).unwrap().json;
+    let body = edit.put_body(&document, &Secrets::default()).unwrap().json;
     let routing = &body["properties"]["routing"];
     assert_eq!(routing["routes"][0], foreign_route);
     assert_eq!(routing["endpoints"]["eventHubs"][0], foreign_endpoint);
@@ -172,7 +195,7 @@ fn a_key_endpoint_that_gets_an_identity_loses_its_string_and_keeps_its_id() {
     let mut world = World::new_hub();
     world.hub["properties"]["routing"]["endpoints"]["eventHubs"] = json!([{"name": "telemetry", "id": "keep", "connectionString": "Endpoint=sb://x;SharedAccessKey=****"}]);
     let document = world.document();
-    let body = all_changes(&document, Some(0)).put_body(&document).unwrap().json;
+    let body = all_changes(&document, Some(0)).put_body(&document, &Secrets::default()).unwrap().json;
     let endpoint = &body["properties"]["routing"]["endpoints"]["eventHubs"][0];
     assert_eq!(endpoint["connectionString"], Value::Null);
     assert!(endpoint.as_object().unwrap().contains_key("connectionString"), "null, not absent");
@@ -190,10 +213,59 @@ fn user_assigned_identities_are_sent_back_under_the_key_they_came_with() {
     let mut users = Map::new();
     users.insert(key.clone(), json!({"principalId": "p", "clientId": "c"}));
     world.hub["identity"] = json!({"type": "UserAssigned", "userAssignedIdentities": users});
-    let edit = IdentityEdit { system: None, attach: vec![ResourceId::parse(&key.to_lowercase()).unwrap()] };
+    let edit = IdentityEdit {
+        attach: vec![ResourceId::parse(&key.to_lowercase()).unwrap()],
+        ..IdentityEdit::default()
+    };
     let edit = HubEdit { identity: Some(edit), ..HubEdit::default() };
-    let body = edit.put_body(&world.document()).unwrap().json;
+    let body = edit.put_body(&world.document(), &Secrets::default()).unwrap().json;
     assert_eq!(body["identity"], json!({"type": "UserAssigned", "userAssignedIdentities": {key: {}}}));
+}
+
+#[test]
+fn what_is_taken_away_is_just_what_was_meant() {
+    let mut world = World::new_hub();
+    let routes: Vec<Value> =
+        ["a", "b", "c", "d"].iter().map(|name| json!({"name": name, "endpointNames": ["events"]})).collect();
+    world.hub["properties"]["routing"]["routes"] = routes.clone().into();
+    let document = world.document();
+    let gone = |name: &str, index: usize| Removal { part: Part::Route, name: name.into(), index };
+    let mut edit = all_changes(&document, None);
+    edit.routes[0].index = Some(3);
+    edit.removals = vec![gone("a", 0), gone("c", 2)];
+    let body = edit.put_body(&document, &Secrets::default()).unwrap().json;
+    let left = &body["properties"]["routing"]["routes"];
+    assert_eq!(left.as_array().unwrap().len(), 2);
+    assert_eq!(left[0], routes[1]);
+    assert_eq!((&left[1]["name"], &left[1]["endpointNames"]), (&json!("d"), &json!(["hubward-test"])));
+    assert!(edit.moved_besides(&document, &HubDocument::from_json(found(&world, &body)).unwrap()).is_empty());
+    // A list that is not as it was when the edit was made is not touched.
+    edit.removals = vec![gone("b", 0)];
+    assert!(edit.put_body(&document, &Secrets::default()).is_err());
+}
+
+#[test]
+fn what_moved_besides_an_edit_is_noticed() {
+    let world = World::new_hub();
+    let document = world.document();
+    let edit = all_changes(&document, None);
+    let mut after = found(&world, &edit.put_body(&document, &Secrets::default()).unwrap().json);
+    after["etag"] = "another".into();
+    let moved =
+        |after: &Value| edit.moved_besides(&document, &HubDocument::from_json(after.clone()).unwrap());
+    assert!(moved(&after).is_empty(), "{:?}", moved(&after));
+    after["tags"]["owner"] = "plant".into();
+    after["properties"]["minTlsVersion"] = "1.2".into();
+    assert_eq!(moved(&after), ["/tags/owner", "/properties/minTlsVersion"]);
+}
+
+/// A PUT's body as a GET shows it afterwards.
+fn found(world: &World, body: &Value) -> Value {
+    let mut found = body.clone();
+    for name in ["id", "name", "type"] {
+        found[name] = world.hub[name].clone();
+    }
+    found
 }
 
 #[test]
@@ -201,7 +273,7 @@ fn a_document_that_does_not_fit_an_edit_is_refused_and_not_repaired() {
     let mut world = World::new_hub();
     world.hub["properties"]["routing"] = json!("surprise");
     let document = world.document();
-    assert!(all_changes(&document, None).put_body(&document).is_err());
+    assert!(all_changes(&document, None).put_body(&document, &Secrets::default()).is_err());
     assert!(HubDocument::from_json(json!([])).is_err());
     assert!(HubDocument::from_json(json!({"id": hub_id("h").as_str()})).is_err());
 }

@@ -24,6 +24,7 @@ mod handler_runtime;
 mod hub_document;
 mod plan;
 mod profiles;
+mod profiles_random;
 mod profiles_source;
 mod servicebus;
 mod support;

@@ -161,13 +161,14 @@ fn an_identity_in_use_is_not_turned_off() {
         json!({"$default": {"authenticationType": "identityBased"}});
     assert_snapshot!(world.rendered(), @"
     hub1 (profile standard)
-      blocked: the system-assigned identity cannot be turned off: used by endpoint telemetry, file upload
+      blocked: the system-assigned identity cannot be taken away: used by endpoint telemetry, file upload
     ");
     world.endpoint()["authenticationType"] = "keyBased".into();
     world.hub["properties"]["storageEndpoints"] = json!({});
     assert_snapshot!(world.rendered(), @"
     hub1 (profile standard)
-      1. update the hub:
+      1. take Azure Event Hubs Data Sender on telemetry-westus2 away from the system-assigned identity
+      2. update the hub:
            - system-assigned identity
     ");
 }
@@ -202,11 +203,11 @@ fn a_refused_hub_is_asked_again_ever_more_slowly_and_not_forever() {
     let plan = world.plan();
     let Some(Step::EditHub { edit }) = plan.steps.last() else { panic!("{plan}") };
     let mut moments = Vec::new();
-    for age in [61, 95, 250, 899, 900, 5000] {
+    for age in [61, 95, 250, 500, 899, 900, 5000] {
         world.grants.clear();
         world.grant(event_hub("telemetry-westus2"), PRINCIPAL, Duration::seconds(age));
-        let again = ask_again(&edit.endpoints, &world.observed(), NOW);
+        let again = ask_again(edit, &world.observed(), world.state().guardrails(), NOW);
         moments.push(again.map(|due| (due - NOW).whole_seconds() + age));
     }
-    assert_eq!(moments, [Some(90), Some(120), Some(300), Some(900), None, None]);
+    assert_eq!(moments, [Some(90), Some(120), Some(300), Some(540), Some(900), None, None]);
 }

@@ -14,10 +14,10 @@ use hubward::{
 };
 use tokio::time::{Duration, advance};
 
-use crate::support::cloud::{Cloud, DebugAzure, SimCredential};
+use crate::support::cloud::{Cloud, SimCredential};
 
 fn profiles(source: ProfilesSource, transport: InProcess) -> Profiles {
-    let credential = SimCredential(DebugAzure(Cloud::new(Settings::immediate()).azure));
+    let credential = SimCredential(Cloud::new(Settings::immediate()).azure.clone());
     Profiles::new(source, Arc::new(credential), Arc::new(transport))
 }
 

@@ -183,6 +183,11 @@ impl<'a> Place<'a> {
         }
     }
 
+    /// Whether this is `true`.
+    pub fn is_true(&self) -> bool {
+        matches!(self.node, Some(Node { kind: Kind::Bool(true), .. }))
+    }
+
     /// Where this is in the document: `profiles[0].name`.
     pub fn path(&self) -> &str {
         &self.path

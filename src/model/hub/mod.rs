@@ -9,15 +9,21 @@ mod edit;
 mod endpoint;
 mod json;
 
-pub use edit::{EditError, EndpointEdit, HubEdit, IdentityEdit, PutBody, RouteEdit};
-pub use endpoint::{EndpointAuth, EndpointKind, EndpointView, RouteView};
+pub use edit::{
+    AuthEdit, ConnectionEdit, EditError, EndpointEdit, EnrichmentEdit, FileUploadEdit, HubEdit, IdentityEdit,
+    KeyNeed, Part, PutBody, Removal, RouteEdit, Secrets, SettingEdit, Slot, StorageEdit, storage_connection,
+};
+pub use endpoint::{EndpointAuth, EndpointKind, EndpointView, EnrichmentView, FileUploadView, RouteView};
 pub use json::changed_paths;
 
 use std::collections::BTreeMap;
 
 use serde_json::{Map, Value};
 
-use super::{IotHubId, ResourceId, ResourceIdError};
+use super::{
+    IotHubId, ResourceId, ResourceIdError,
+    desired::{IdentityRef, User},
+};
 
 /// One hub as a GET returned it.
 ///
@@ -41,6 +47,17 @@ pub enum HubDocumentError {
     /// The hub's own id cannot be read.
     #[error("the hub's `id` cannot be read")]
     Id(#[source] ResourceIdError),
+}
+
+/// Whether a hub is at rest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Rest {
+    /// Its last write went well.
+    Good,
+    /// Its last write failed or was cancelled.
+    Bad,
+    /// It is taking a change.
+    Busy,
 }
 
 /// The identities a hub has.
@@ -122,16 +139,24 @@ impl HubDocument {
         self.property("provisioningState").and_then(Value::as_str)
     }
 
-    /// Whether a write may start. A hub can change by itself (private endpoints), so both states
-    /// count; one that a hub does not show counts as good. A hub whose last write ended badly can
-    /// be written again: that is how it is repaired.
-    pub fn is_ready(&self) -> bool {
+    /// Whether the hub is at rest. A hub can change by itself (private endpoints), so both states
+    /// count; one that a hub does not show counts as good.
+    pub fn rest(&self) -> Rest {
         let is_one_of =
             |state: &str, words: &[&str]| words.iter().any(|word| state.eq_ignore_ascii_case(word));
-        self.state().is_none_or(|state| is_one_of(state, &["Active"]))
-            && self
-                .provisioning_state()
-                .is_none_or(|state| is_one_of(state, &["Succeeded", "Failed", "Canceled"]))
+        let active = self.state().is_none_or(|state| is_one_of(state, &["Active"]));
+        let provisioning = self.provisioning_state();
+        match active {
+            true if provisioning.is_none_or(|state| is_one_of(state, &["Succeeded"])) => Rest::Good,
+            true if provisioning.is_some_and(|state| is_one_of(state, &["Failed", "Canceled"])) => Rest::Bad,
+            _ => Rest::Busy,
+        }
+    }
+
+    /// Whether a write may start. A hub whose last write ended badly can be written again: that is
+    /// how it is repaired.
+    pub fn is_ready(&self) -> bool {
+        self.rest() != Rest::Busy
     }
 
     /// Whether the hub is on its way out.
@@ -204,9 +229,58 @@ impl HubDocument {
             .collect()
     }
 
+    /// All enrichments.
+    pub fn enrichments(&self) -> Vec<EnrichmentView<'_>> {
+        let list = self.at(EnrichmentView::LIST).and_then(Value::as_array);
+        list.into_iter()
+            .flatten()
+            .enumerate()
+            .filter_map(|(index, json)| EnrichmentView::new(index, json))
+            .collect()
+    }
+
     /// The file-upload setting, if the hub has one.
-    pub fn file_upload(&self) -> Option<&Map<String, Value>> {
-        self.at("/properties/storageEndpoints/$default").and_then(Value::as_object)
+    pub fn file_upload(&self) -> Option<FileUploadView<'_>> {
+        self.at("/properties/storageEndpoints/$default").and_then(FileUploadView::new)
+    }
+
+    /// Whether messages that no route takes go to the built-in endpoint. `None` if the hub has no
+    /// such block, which means that they do not.
+    pub fn fallback(&self) -> Option<bool> {
+        let block = self.at("/properties/routing/fallbackRoute")?.as_object()?;
+        Some(block.get("isEnabled").and_then(Value::as_bool).unwrap_or(false))
+    }
+
+    /// Whether the hub may only send to hosts on its list.
+    pub fn restricts_outbound(&self) -> bool {
+        self.property("restrictOutboundNetworkAccess").and_then(Value::as_bool).unwrap_or(false)
+    }
+
+    /// The hosts that a hub with restricted outbound access may send to.
+    pub fn allowed_hosts(&self) -> Vec<&str> {
+        let list = self.property("allowedFqdnList").and_then(Value::as_array);
+        list.into_iter().flatten().filter_map(Value::as_str).collect()
+    }
+
+    /// Whether the hub is of the Free tier, with its lower limits.
+    pub fn is_free(&self) -> bool {
+        let name = self.json.get("sku").and_then(|sku| sku.get("name")).and_then(Value::as_str);
+        name.is_some_and(|name| name.eq_ignore_ascii_case("F1"))
+    }
+
+    /// Everything in the hub that uses one of its identities, in words.
+    pub fn users_of(&self, identity: &IdentityRef) -> Vec<(User<'_>, EndpointAuth)> {
+        let endpoints = self.endpoints().into_iter().map(|view| (User::Endpoint(view.name), view.auth()));
+        let upload = self.file_upload().into_iter().map(|view| (User::FileUpload, view.auth()));
+        endpoints
+            .chain(upload)
+            .filter(|(_, auth)| *auth == EndpointAuth::Identity(identity.clone()))
+            .collect()
+    }
+
+    /// A value by JSON pointer.
+    pub fn value(&self, pointer: &str) -> Option<&Value> {
+        self.at(pointer)
     }
 
     fn property(&self, name: &str) -> Option<&Value> {

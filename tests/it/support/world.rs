@@ -1,15 +1,15 @@
 //! A small world for plan stories: start at rest, disturb one thing, read the plan as an operator
 //! would.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use hubward::{
     desired::{Choice, DesiredState, HubFacts},
     model::{
         IotHubId, ResourceId,
         desired::DesiredHub,
-        hub::HubDocument,
-        observed::{Grant, ObservedHub, ObservedTarget},
+        hub::{HubDocument, Secrets},
+        observed::{Grant, HeldRole, Network, ObservedHub, ObservedTarget, TargetFacts},
         role::Role,
     },
     plan::{HubPlan, Step, plan},
@@ -49,10 +49,12 @@ impl World {
     /// A hub just created: no identity, nothing routed.
     pub(crate) fn new_hub() -> Self {
         let event_hub = event_hub("telemetry-westus2");
-        let target = ObservedTarget::EventHub {
+        let target = ObservedTarget::Found(TargetFacts {
             endpoint_uri: "sb://ns1.servicebus.windows.net".into(),
-            entity_path: "telemetry-westus2".into(),
-        };
+            entity: "telemetry-westus2".into(),
+            network: Network::Open,
+            takes_keys: true,
+        });
         Self {
             profiles: hubward::desired::sample().to_owned(),
             hub: json!({
@@ -95,11 +97,12 @@ impl World {
 
     pub(crate) fn grant(&mut self, scope: ResourceId, principal: &str, age: Duration) {
         self.grants.push(Grant {
+            id: format!("{scope}/providers/Microsoft.Authorization/roleAssignments/{}", self.grants.len()),
             scope,
-            role: Some(Role::EventHubsDataSender),
+            role: HeldRole::Ours(Role::EventHubsDataSender),
             principal: principal.into(),
             is_conditional: false,
-            created_on: NOW - age,
+            created_on: Some(NOW - age),
         });
     }
 
@@ -131,6 +134,8 @@ impl World {
             targets: self.targets.clone(),
             user_identities: self.user_identities.clone(),
             grants: self.grants.clone(),
+            readable: BTreeSet::new(),
+            assignments_left: BTreeMap::new(),
         }
     }
 
@@ -147,7 +152,7 @@ impl World {
     pub(crate) fn carry_out_first_step(&mut self) {
         match self.plan().steps.first().cloned().expect("a step") {
             Step::EditHub { edit } => {
-                let mut body = edit.put_body(&self.document()).unwrap().json;
+                let mut body = edit.put_body(&self.document(), &Secrets::default()).unwrap().json;
                 for (name, value) in self.hub.as_object().unwrap() {
                     if body.get(name).is_none() {
                         body[name] = value.clone();
@@ -165,9 +170,10 @@ impl World {
                 let principal = step.principal.expect("a principal");
                 self.grant(step.scope, &principal, Duration::ZERO);
             }
+            Step::Revoke(step) => self.grants.retain(|grant| grant.id != step.id),
             Step::AwaitPropagation { .. } => {
                 for grant in &mut self.grants {
-                    grant.created_on -= Duration::seconds(60);
+                    grant.created_on = grant.created_on.map(|at| at - Duration::seconds(60));
                 }
             }
         }

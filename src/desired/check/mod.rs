@@ -8,31 +8,27 @@ use std::collections::BTreeMap;
 
 use globset::{GlobBuilder, GlobMatcher};
 
+mod endpoints;
+mod file_upload;
+mod routing;
+
 use super::{
     strict::{Mistake, Mistakes, Place, nearest, shown},
-    targets::{Fault, TargetKind, Template},
+    targets::Fault,
 };
-use crate::model::{ResourceId, desired::IdentityRef};
+use crate::model::{
+    ResourceId,
+    desired::{IdentityRef, StorageScope},
+    duration::IsoDuration,
+};
+
+/// What `as` says for the system-assigned identity.
+pub(super) const SYSTEM: &str = "system";
+/// What `as` says for a key.
+pub(super) const KEY: &str = "key";
 
 /// The built-in endpoint that a route may lead to.
 pub(super) const BUILT_IN: &str = "events";
-
-/// Names that the service keeps for itself.
-const RESERVED: [&str; 4] = [BUILT_IN, "fileNotifications", "operationsMonitoringEvents", "$default"];
-
-/// The message sources known today.
-pub(super) const SOURCES: [&str; 7] = [
-    "DeviceMessages",
-    "TwinChangeEvents",
-    "DeviceLifecycleEvents",
-    "DeviceJobLifecycleEvents",
-    "DeviceConnectionStateEvents",
-    "DigitalTwinChangeEvents",
-    "MqttBrokerMessages",
-];
-
-/// A source that the service's model lists and that no route can have.
-const INVALID_SOURCE: &str = "Invalid";
 
 /// Most globs that one document may have. Each is compiled, and a fleet's conditions are few.
 const MAX_GLOBS: usize = 2000;
@@ -42,18 +38,27 @@ const USER_ASSIGNED_EXAMPLE: &str = "/subscriptions/<guid>/resourceGroups/<group
 
 /// Checks a whole document.
 pub(super) fn check(document: &Place<'_>, mistakes: &mut Mistakes) {
-    let scopes = guardrails(&document.field("guardrails"), mistakes);
+    let guardrails = guardrails(&document.field("guardrails"), mistakes);
     let profiles: Vec<Place<'_>> = document.field("profiles").items().collect();
     unique(profiles.iter().map(|profile| profile.field("name")), "profile", mistakes);
     let mut globs = 0;
     for place in &profiles {
         matching(&place.field("match"), &mut globs, mistakes);
-        profile(place, scopes.as_deref(), mistakes);
+        profile(place, &guardrails, mistakes);
     }
 }
 
-/// Checks the guardrails; the allowed targets, if all of them are good.
-fn guardrails(place: &Place<'_>, mistakes: &mut Mistakes) -> Option<Vec<ResourceId>> {
+/// What the guardrails say, as far as it could be read.
+struct GuardrailsRead {
+    /// The allowed targets, if all of them are good.
+    targets: Option<Vec<ResourceId>>,
+    storage: StorageScope,
+    allows_keys: bool,
+    /// In lower case.
+    subscriptions: Vec<String>,
+}
+
+fn guardrails(place: &Place<'_>, mistakes: &mut Mistakes) -> GuardrailsRead {
     let mut scopes = Vec::new();
     let mut all = true;
     for target in place.field("targets").items() {
@@ -68,7 +73,40 @@ fn guardrails(place: &Place<'_>, mistakes: &mut Mistakes) -> Option<Vec<Resource
             None => all = false,
         }
     }
-    (all && place.exists()).then_some(scopes)
+    duration(&place.field("grantWindow"), &GRANT_WINDOW, mistakes);
+    let subscriptions = place.field("subscriptions").items();
+    GuardrailsRead {
+        targets: (all && place.exists()).then_some(scopes),
+        storage: match place.field("storageGrants").text() {
+            Some("account") => StorageScope::Account,
+            _ => StorageScope::Container,
+        },
+        allows_keys: place.field("allowKeys").is_true(),
+        subscriptions: subscriptions.filter_map(|item| Some(item.text()?.to_ascii_lowercase())).collect(),
+    }
+}
+
+/// A range of durations, and how it is written.
+struct Range {
+    low: &'static str,
+    high: &'static str,
+}
+
+/// What a grant may take to spread.
+const GRANT_WINDOW: Range = Range { low: "PT5M", high: "PT2H" };
+
+fn duration(place: &Place<'_>, range: &Range, mistakes: &mut Mistakes) {
+    let Some(text) = place.text() else { return };
+    let Range { low, high } = range;
+    let fix = format!("write a duration from {low} to {high}, such as `{low}`");
+    let seconds = |text: &str| IsoDuration::parse(text).map(|duration| duration.seconds());
+    match seconds(text) {
+        None => mistakes.push(place.mistake(format!("`{}` is not a duration in ISO 8601", shown(text)), fix)),
+        Some(given) if Some(given) < seconds(low) || Some(given) > seconds(high) => {
+            mistakes.push(place.mistake(format!("`{text}` is out of range"), fix));
+        }
+        Some(_) => {}
+    }
 }
 
 fn matching(place: &Place<'_>, globs: &mut usize, mistakes: &mut Mistakes) {
@@ -113,23 +151,69 @@ fn matching(place: &Place<'_>, globs: &mut usize, mistakes: &mut Mistakes) {
     }
 }
 
-fn profile(place: &Place<'_>, scopes: Option<&[ResourceId]>, mistakes: &mut Mistakes) {
+/// What a profile's parts are checked against.
+struct Around<'a> {
+    /// The allowed targets, if all of them are good.
+    scopes: Option<&'a [ResourceId]>,
+    storage: StorageScope,
+    allows_keys: bool,
+    subscriptions: &'a [String],
+    /// `identity.system`; `None` if it is not one of the words.
+    system: Option<&'a str>,
+    /// `identity.user`, if all of them are good.
+    users: Option<&'a [ResourceId]>,
+    /// Names of the profile's endpoints; `None` when nobody knows what was meant.
+    endpoints: Option<Vec<&'a str>>,
+}
+
+fn profile(place: &Place<'_>, guardrails: &GuardrailsRead, mistakes: &mut Mistakes) {
     let identity = place.field("identity");
     let users = users(&identity.field("user"), mistakes);
+    detached(&identity.field("detach"), users.as_deref(), mistakes);
     let system = identity.field("system");
-    // Absent means `unmanaged`. A word that is not allowed has been told already.
-    let system_word = if system.exists() { system.text() } else { Some("unmanaged") };
-
     let endpoints: Vec<Place<'_>> = place.field("endpoints").items().collect();
+    let around = Around {
+        scopes: guardrails.targets.as_deref(),
+        storage: guardrails.storage,
+        allows_keys: guardrails.allows_keys,
+        subscriptions: &guardrails.subscriptions,
+        // Absent means `unmanaged`. A word that is not allowed has been told already.
+        system: if system.exists() { system.text() } else { Some("unmanaged") },
+        users: users.as_deref(),
+        endpoints: names(place, &endpoints),
+    };
     unique(endpoints.iter().map(|endpoint| endpoint.field("name")), "endpoint", mistakes);
     for endpoint in &endpoints {
-        reserved(&endpoint.field("name"), mistakes);
-        sends_as(&endpoint.field("as"), system_word, users.as_deref(), mistakes);
-        for kind in TargetKind::ALL {
-            sends_to(kind, &endpoint.field(kind.field()), scopes, mistakes);
+        endpoints::endpoint(endpoint, &around, mistakes);
+    }
+    routing::routes(place, &around, mistakes);
+    routing::enrichments(place, &around, mistakes);
+    file_upload::file_upload(&place.field("fileUpload"), &around, mistakes);
+    file_upload::cloud_to_device(&place.field("cloudToDevice"), mistakes);
+    unique(place.field("ownedPrefixes").items(), "prefix", mistakes);
+}
+
+/// Names of endpoints. With a nameless endpoint, or endpoints that could not be read, nobody knows what
+/// was meant.
+fn names<'a>(profile: &Place<'a>, endpoints: &[Place<'a>]) -> Option<Vec<&'a str>> {
+    let names: Vec<&str> = endpoints.iter().filter_map(|endpoint| endpoint.field("name").text()).collect();
+    let list = profile.field("endpoints");
+    let all_named =
+        names.len() == endpoints.len() && (!endpoints.is_empty() || !list.exists() || list.is_list());
+    all_named.then_some(names)
+}
+
+/// Identities to detach: ids, and none that is to be attached too.
+fn detached(place: &Place<'_>, users: Option<&[ResourceId]>, mistakes: &mut Mistakes) {
+    for item in place.items() {
+        match item.text().map(user) {
+            Some(Ok(id)) if users.is_some_and(|users| users.contains(&id)) => {
+                mistakes.push(item.mistake("this identity is in `identity.user` too", "keep one of the two"));
+            }
+            Some(Err(fault)) => mistakes.push(at(&item, fault)),
+            Some(Ok(_)) | None => {}
         }
     }
-    routes(place, &endpoints, mistakes);
 }
 
 /// Checks the user-assigned identities; they themselves, if all of them are good.
@@ -150,88 +234,6 @@ fn users(place: &Place<'_>, mistakes: &mut Mistakes) -> Option<Vec<ResourceId>> 
         }
     }
     all.then_some(users)
-}
-
-fn reserved(place: &Place<'_>, mistakes: &mut Mistakes) {
-    let Some(name) = place.text() else { return };
-    if RESERVED.iter().any(|word| word.eq_ignore_ascii_case(name)) {
-        let message = format!("`{name}` is a name that the service keeps for itself");
-        mistakes.push(place.mistake(message, "choose another name"));
-    }
-}
-
-fn sends_as(
-    place: &Place<'_>,
-    system_word: Option<&str>,
-    users: Option<&[ResourceId]>,
-    mistakes: &mut Mistakes,
-) {
-    let Some(text) = place.text() else { return };
-    if text == "system" {
-        if let Some(word @ ("off" | "unmanaged")) = system_word {
-            mistakes.push(place.mistake(
-                format!("this sends with the system-assigned identity, and the profile's `identity.system` is `{word}`"),
-                "write `system: on` under the profile's `identity`",
-            ));
-        }
-        return;
-    }
-    match (identity(text, users.unwrap_or_default()), users) {
-        (Ok(_), _) => {}
-        (Err(fault), Some(_)) => mistakes.push(at(place, fault)),
-        // Some of the identities could not be read, and this may be one of them.
-        (Err(fault), None) if nearest(text, ["system"]).is_some() => mistakes.push(at(place, fault)),
-        (Err(_), None) => {}
-    }
-}
-
-fn sends_to(kind: TargetKind, place: &Place<'_>, scopes: Option<&[ResourceId]>, mistakes: &mut Mistakes) {
-    let Some(text) = place.text() else { return };
-    let template = match Template::parse(kind, text) {
-        Ok(template) => template,
-        Err(fault) => return mistakes.push(at(place, fault)),
-    };
-    let Some(scopes) = scopes else { return };
-    if !scopes.iter().any(|scope| template.could_be_within(scope)) {
-        mistakes.push(place.mistake(
-            "this is outside `guardrails.targets`",
-            format!("add `{}` to `guardrails.targets`, or point elsewhere", shown(&template.scope())),
-        ));
-    }
-}
-
-fn routes(profile: &Place<'_>, endpoints: &[Place<'_>], mistakes: &mut Mistakes) {
-    let routes: Vec<Place<'_>> = profile.field("routes").items().collect();
-    unique(routes.iter().map(|route| route.field("name")), "route", mistakes);
-    let names: Vec<&str> = endpoints.iter().filter_map(|endpoint| endpoint.field("name").text()).collect();
-    // With a nameless endpoint, or endpoints that could not be read, nobody knows what was meant.
-    let list = profile.field("endpoints");
-    let all_named =
-        names.len() == endpoints.len() && (!endpoints.is_empty() || !list.exists() || list.is_list());
-    for route in &routes {
-        source(&route.field("source"), mistakes);
-        let endpoint = route.field("endpoint");
-        let Some(text) = endpoint.text().filter(|_| all_named) else { continue };
-        if text == BUILT_IN || names.contains(&text) {
-            continue;
-        }
-        let fix = match nearest(text, names.iter().copied().chain([BUILT_IN])) {
-            Some(near) => format!("write `{near}`"),
-            None => format!("write the name of one of the profile's endpoints, or `{BUILT_IN}`"),
-        };
-        mistakes.push(endpoint.mistake(format!("the profile has no endpoint `{}`", shown(text)), fix));
-    }
-}
-
-fn source(place: &Place<'_>, mistakes: &mut Mistakes) {
-    let Some(text) = place.text() else { return };
-    if text.eq_ignore_ascii_case(INVALID_SOURCE) {
-        let fix = format!("write a message source, such as `{}`", SOURCES[0]);
-        mistakes.push(place.mistake(format!("`{text}` is no source that a route can have"), fix));
-    } else if let Some(near) = nearest(text, SOURCES).filter(|_| !SOURCES.contains(&text)) {
-        mistakes
-            .push(place.mistake(format!("there is no source `{}`", shown(text)), format!("write `{near}`")));
-    }
 }
 
 /// Names that differ by more than case.
@@ -270,7 +272,7 @@ pub(super) fn user(text: &str) -> Result<ResourceId, Fault> {
 
 /// Finds the identity that an endpoint names: `system`, a listed id, or the name of just one of them.
 pub(super) fn identity(text: &str, users: &[ResourceId]) -> Result<IdentityRef, Fault> {
-    if text == "system" {
+    if text == SYSTEM {
         return Ok(IdentityRef::System);
     }
     let fits =

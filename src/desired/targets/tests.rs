@@ -116,7 +116,8 @@ fn a_value_cannot_bring_a_path() {
 #[test]
 fn what_is_written_out_has_to_fit_the_guardrail() {
     let scope = |rest: &str| ResourceId::parse(&format!("{SUB}{rest}")).unwrap();
-    let fits = |text: &str, rest: &str| parse(text).unwrap().could_be_within(&scope(rest));
+    let fits =
+        |text: &str, rest: &str| parse(text).unwrap().could_be_within(&scope(rest), StorageScope::Container);
     let plain = event_hub("RG-data", "ns1", "t");
     assert!(fits(&plain, ""));
     assert!(fits(&plain, "/resourceGroups/rg-data"));

@@ -1,7 +1,11 @@
 //! `hubward demo`: the main job, end to end, in the local cloud, verified from the outside.
 //!
-//! Nothing the handler says is believed. What counts is what the simulated Azure holds, and whether
-//! a device's message reaches the event hub with the hub's own identity.
+//! The job is the reference hub: two event hubs, a queue, a topic, a container, file upload, five
+//! routes, all with the hub's own identity. Nothing the handler says is believed. What counts is what
+//! the simulated Azure holds, and whether a device's message arrives with that identity.
+
+mod check;
+mod table;
 
 use std::{
     io::IsTerminal,
@@ -21,14 +25,14 @@ use super::{
 };
 use crate::{
     bus::WORK_QUEUE,
+    desired,
     local::{azure::World, cloud::LocalCloud},
-    model::{IotHubId, role::Role},
 };
 
 const SUBSCRIPTION: &str = "0b1f6471-1bf0-4dda-aec3-cb9272f09590";
 const GROUP: &str = "rg-plant-01";
 const HUB: &str = "hub-plant-01";
-const EVENT_HUB: &str = "telemetry-westus2";
+const NEXT_HUB: &str = "hub-plant-02";
 /// Longest time the story may take before it counts as failed: Azure's quarter of an hour at the
 /// slowest speed, and the handler's start.
 const PATIENCE: Duration = Duration::from_secs(20 * 60);
@@ -63,6 +67,15 @@ struct Summary {
     speed: f64,
     deliveries: Value,
     second_event: SecondEvent,
+    /// The same for another hub, whose targets the handler knows by now.
+    next_hub: NextHub,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct NextHub {
+    hub_puts: u64,
+    arm_calls: u64,
 }
 
 /// One write, as the simulated Azure saw it.
@@ -71,7 +84,7 @@ struct Summary {
 struct StepSeen {
     /// Azure's time.
     at: String,
-    step: &'static str,
+    step: String,
     status: u64,
 }
 
@@ -94,15 +107,16 @@ pub(super) async fn run(args: DemoArgs) -> anyhow::Result<Ending> {
         None => None,
     });
     let filter = if args.log_file.is_some() { "trace" } else { "info" };
-    let staged = start(&args.cloud, World::sample(), None, filter, move |line| {
-        use std::io::Write;
-        if let Ok(mut file) = log.lock()
-            && let Some(file) = file.as_mut()
-        {
-            let _ = writeln!(file, "{}", line.text);
-        }
-    })
-    .await?;
+    let staged =
+        start(&args.cloud, World::reference(), Some(desired::reference()), None, filter, move |line| {
+            use std::io::Write;
+            if let Ok(mut file) = log.lock()
+                && let Some(file) = file.as_mut()
+            {
+                let _ = writeln!(file, "{}", line.text);
+            }
+        })
+        .await?;
     let stage = Stage { staged, quiet: args.json, progress: progress(args.json) };
     let told = tokio::time::timeout(PATIENCE, stage.tell()).await;
     stage.progress.finish_and_clear();
@@ -113,7 +127,7 @@ pub(super) async fn run(args: DemoArgs) -> anyhow::Result<Ending> {
     if args.json {
         print(&format!("{}\n", serde_json::to_string(&summary)?));
     } else {
-        print(&table(&summary));
+        print(&table::table(&summary));
     }
     ensure!(summary.verified, "the end state is not what it should be");
     ensure!(summary.second_event.writes == 0, "the second event was answered with writes");
@@ -156,24 +170,24 @@ impl Stage {
         // The event is held back until the plan has been shown.
         cloud.deliver_events(false);
         self.progress.set_message(format!("an operator creates {HUB}"));
-        let hub = json!({"resourceGroup": GROUP, "name": HUB, "location": "westus2", "tags": {"egress": "standard"}, "wait": true});
-        self.sim("POST", "hubs", hub).await?;
+        self.create(HUB).await?;
         self.say(&format!(
-            "An operator has created {HUB} (S1, westus2, tag egress=standard). hubward plan says:\n"
+            "An operator has created {HUB} (S1, westus2, tag egress=reference). hubward plan says:\n"
         ));
         self.say(&self.plan().await?);
 
         self.sim("POST", "reset-counters", json!({})).await?;
         let (started, azure_started) = (Instant::now(), cloud.clock.now());
         cloud.deliver_events(true);
-        self.wait_for_work(1, |state| verify(state).is_ok()).await?;
+        self.wait_for_work(1, |state| check::hub_is_ready(state, HUB).is_ok()).await?;
         let (seconds, azure_seconds) =
             (started.elapsed().as_secs_f64(), (cloud.clock.now() - azure_started).as_seconds_f64());
 
         let state = cloud.azure.state();
         let deliveries =
             self.sim("POST", &format!("hubs/{HUB}/messages"), json!({})).await?["deliveries"].take();
-        let problem = verify(&state).and_then(|principal| delivered(&deliveries, &principal));
+        let problem =
+            check::hub_is_ready(&state, HUB).and_then(|principal| check::delivered(&deliveries, &principal));
         if let Err(problem) = &problem {
             remark(&format!("not verified: {problem}"));
         }
@@ -186,7 +200,7 @@ impl Stage {
         let second_event = self.same_event_again().await?;
         Ok(Summary {
             verified: problem.is_ok(),
-            steps: steps_seen(&state),
+            steps: table::steps_seen(&state),
             hub_puts: counters["hubPuts"].as_u64().unwrap_or_default(),
             arm_calls: counters["armCalls"].as_u64().unwrap_or_default(),
             calls: counters["calls"].clone(),
@@ -196,7 +210,27 @@ impl Stage {
             speed: cloud.clock.speed(),
             deliveries,
             second_event,
+            next_hub: self.next_hub().await?,
         })
+    }
+
+    async fn create(&self, name: &str) -> anyhow::Result<()> {
+        let hub = json!({"resourceGroup": GROUP, "name": name, "location": "westus2", "tags": {"egress": "reference"}, "wait": true});
+        self.sim("POST", "hubs", hub).await.map(|_| ())
+    }
+
+    /// Another hub of the fleet.
+    async fn next_hub(&self) -> anyhow::Result<NextHub> {
+        let cloud = self.cloud();
+        cloud.deliver_events(false);
+        self.create(NEXT_HUB).await?;
+        self.sim("POST", "reset-counters", json!({})).await?;
+        let ran = cloud.host.status().functions.get("Work").map_or(0, |work| work.counts.succeeded);
+        cloud.deliver_events(true);
+        self.wait_for_work(ran + 1, |state| check::hub_is_ready(state, NEXT_HUB).is_ok()).await?;
+        let counters = &cloud.azure.state()["counters"];
+        let count = |name: &str| counters[name].as_u64().unwrap_or_default();
+        Ok(NextHub { hub_puts: count("hubPuts"), arm_calls: count("armCalls") })
     }
 
     /// What `hubward plan` prints against this cloud: the same program, in a process of its own.
@@ -248,133 +282,23 @@ impl Stage {
     }
 }
 
-fn hub_id() -> anyhow::Result<IotHubId> {
-    let id = format!(
-        "/subscriptions/{SUBSCRIPTION}/resourceGroups/{GROUP}/providers/Microsoft.Devices/IotHubs/{HUB}"
-    );
-    Ok(IotHubId::parse(&id)?)
-}
-
-/// Checks the simulated Azure: identity, exactly one grant, one endpoint, one route. Gives the
-/// identity's principal.
-fn verify(state: &Value) -> anyhow::Result<String> {
-    let id = hub_id()?;
-    let hubs = state["hubs"].as_array().context("no hubs")?;
-    let hub = hubs
-        .iter()
-        .find(|hub| hub["id"].as_str().is_some_and(|text| text.eq_ignore_ascii_case(id.as_str())))
-        .context("the hub is not there")?;
-    ensure!(hub["identity"]["type"] == "SystemAssigned", "the system-assigned identity is off");
-    let principal =
-        hub["identity"]["principalId"].as_str().context("the identity has no principal")?.to_owned();
-    let grants = state["roleAssignments"].as_array().context("no grants")?;
-    ensure!(grants.len() == 1, "there are {} grants instead of one", grants.len());
-    let grant = &grants[0]["properties"];
-    let text = |name: &str| grant[name].as_str().unwrap_or_default().to_ascii_lowercase();
-    ensure!(text("principalId") == principal.to_ascii_lowercase(), "the grant is not the hub's");
-    ensure!(
-        text("roleDefinitionId").ends_with(Role::EventHubsDataSender.guid()),
-        "the grant is for another role"
-    );
-    ensure!(
-        text("scope").ends_with(&format!("/namespaces/ns1/eventhubs/{EVENT_HUB}")),
-        "the grant is elsewhere"
-    );
-    let routing = &hub["properties"]["routing"];
-    let endpoints = routing["endpoints"]["eventHubs"].as_array().context("no endpoints")?;
-    ensure!(endpoints.len() == 1, "there are {} endpoints instead of one", endpoints.len());
-    ensure!(endpoints[0]["authenticationType"] == "identityBased", "the endpoint does not use an identity");
-    ensure!(
-        endpoints[0].get("connectionString").is_none_or(Value::is_null),
-        "the endpoint has a connection string"
-    );
-    let routes = routing["routes"].as_array().context("no routes")?;
-    ensure!(
-        routes.len() == 1 && routes[0]["endpointNames"] == json!(["telemetry"]),
-        "the route is not there"
-    );
-    ensure!(hub["properties"]["state"] == "Active", "the hub is not active");
-    Ok(principal)
-}
-
-/// Checks that the device's message arrived, and with which identity.
-fn delivered(deliveries: &Value, principal: &str) -> anyhow::Result<()> {
-    let list = deliveries.as_array().context("nothing was routed")?;
-    ensure!(
-        list.len() == 1 && list[0]["delivered"] == true && list[0]["with"] == "identity",
-        "the device's message did not arrive: {deliveries}"
-    );
-    ensure!(list[0]["principal"] == principal, "another identity delivered it");
-    Ok(())
-}
-
 /// What goes on, in one line.
 fn describe(state: &Value, cloud: &LocalCloud) -> String {
     let hub = &state["hubs"][0];
     let identity = hub["identity"]["principalId"].is_string();
-    let granted = state["roleAssignments"].as_array().is_some_and(|grants| !grants.is_empty());
+    let granted =
+        state["roleAssignments"].as_array().is_some_and(|grants| grants.len() == check::GRANTS.len());
     let busy = state["running"].as_object().is_some_and(|running| !running.is_empty());
     let next = cloud.bus.next_scheduled(WORK_QUEUE).map(|due| (due - cloud.clock.now()).whole_seconds());
     match (identity, granted, busy, next) {
         (_, _, true, _) => "the hub is taking a change".to_owned(),
         (_, true, _, Some(seconds)) if seconds > 0 => {
-            format!("the grant spreads; the hub is asked in {seconds} of Azure's seconds")
+            format!("the grants spread; the hub is asked in {seconds} of Azure's seconds")
         }
-        (true, false, ..) => "granting Azure Event Hubs Data Sender".to_owned(),
+        (true, false, ..) => "granting the least role on each target".to_owned(),
         (false, ..) => "the event reaches the handler".to_owned(),
         _ => "looking at the hub".to_owned(),
     }
-}
-
-/// The writes in the simulator's log, named by what they are for.
-fn steps_seen(state: &Value) -> Vec<StepSeen> {
-    let log = state["log"].as_array().map(Vec::as_slice).unwrap_or_default();
-    let mut hub_puts = 0;
-    let mut steps = Vec::new();
-    for entry in log {
-        let text = |name: &str| entry[name].as_str().unwrap_or_default();
-        if text("method") != "PUT" {
-            continue;
-        }
-        let step = if text("path").to_ascii_lowercase().contains("/roleassignments/") {
-            "grant Azure Event Hubs Data Sender on the event hub"
-        } else {
-            hub_puts += 1;
-            if hub_puts == 1 { "turn the system-assigned identity on" } else { "write endpoint and route" }
-        };
-        let at = text("time").to_owned();
-        steps.push(StepSeen { at, step, status: entry["status"].as_u64().unwrap_or_default() });
-    }
-    steps
-}
-
-fn table(summary: &Summary) -> String {
-    let delivery = &summary.deliveries[0];
-    let mut text = format!(
-        "{HUB} sends to event hub {EVENT_HUB} with its own identity ({}).\n\n",
-        delivery["principal"].as_str().unwrap_or("?")
-    );
-    for (number, StepSeen { at, step, status }) in summary.steps.iter().enumerate() {
-        let time = at.get(11..19).unwrap_or(at);
-        text.push_str(&format!("  {}. {time} UTC  {step} ({status})\n", number + 1));
-    }
-    text.push('\n');
-    let mut row = |name: &str, value: String| text.push_str(&format!("  {name:<28}{value}\n"));
-    row("verified in Azure", if summary.verified { "yes" } else { "NO" }.to_owned());
-    row("calls to Resource Manager", summary.arm_calls.to_string());
-    row("hub PUTs", summary.hub_puts.to_string());
-    row("waits (scheduled messages)", summary.waits.to_string());
-    row("time on Azure's clock", format!("{:.0} s", summary.azure_seconds));
-    row("time on this computer", format!("{:.1} s at speed {}", summary.seconds, summary.speed));
-    row(
-        "the same event again",
-        format!("{} reads, {} writes", summary.second_event.arm_calls, summary.second_event.writes),
-    );
-    text.push_str("\n  calls by kind\n");
-    for (kind, count) in summary.calls.as_object().into_iter().flatten() {
-        text.push_str(&format!("    {count:>3}  {kind}\n"));
-    }
-    text
 }
 
 fn progress(json: bool) -> ProgressBar {

@@ -13,7 +13,10 @@ use super::{
     profiles::EndpointDoc,
     strict::{nearest, shown},
 };
-use crate::model::{ResourceId, desired::Target};
+use crate::model::{
+    ResourceId,
+    desired::{StorageScope, Target},
+};
 
 /// What is wrong with a value, and the fix.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -33,16 +36,34 @@ impl Fault {
 pub(super) enum TargetKind {
     /// An event hub.
     EventHub,
+    /// A Service Bus queue.
+    ServiceBusQueue,
+    /// A Service Bus topic.
+    ServiceBusTopic,
+    /// A storage container.
+    StorageContainer,
+    /// A Cosmos DB container.
+    CosmosDbContainer,
 }
 
 impl TargetKind {
     /// All kinds.
-    pub(super) const ALL: [TargetKind; 1] = [TargetKind::EventHub];
+    pub(super) const ALL: [TargetKind; 5] = [
+        TargetKind::EventHub,
+        TargetKind::ServiceBusQueue,
+        TargetKind::ServiceBusTopic,
+        TargetKind::StorageContainer,
+        TargetKind::CosmosDbContainer,
+    ];
 
     /// The field of an endpoint that holds the id.
     pub(super) fn field(self) -> &'static str {
         match self {
             TargetKind::EventHub => "eventHub",
+            TargetKind::ServiceBusQueue => "serviceBusQueue",
+            TargetKind::ServiceBusTopic => "serviceBusTopic",
+            TargetKind::StorageContainer => "storageContainer",
+            TargetKind::CosmosDbContainer => "cosmosDbContainer",
         }
     }
 
@@ -50,6 +71,10 @@ impl TargetKind {
     fn words(self) -> &'static str {
         match self {
             TargetKind::EventHub => "an event hub",
+            TargetKind::ServiceBusQueue => "a Service Bus queue",
+            TargetKind::ServiceBusTopic => "a Service Bus topic",
+            TargetKind::StorageContainer => "a storage container",
+            TargetKind::CosmosDbContainer => "a Cosmos DB container",
         }
     }
 
@@ -57,29 +82,69 @@ impl TargetKind {
     fn resource_type(self) -> &'static str {
         match self {
             TargetKind::EventHub => "microsoft.eventhub/namespaces/eventhubs",
+            TargetKind::ServiceBusQueue => "microsoft.servicebus/namespaces/queues",
+            TargetKind::ServiceBusTopic => "microsoft.servicebus/namespaces/topics",
+            TargetKind::StorageContainer => "microsoft.storage/storageaccounts/blobservices/containers",
+            TargetKind::CosmosDbContainer => "microsoft.documentdb/databaseaccounts/sqldatabases/containers",
         }
     }
 
     /// What an id of this kind looks like.
-    fn example(self) -> &'static str {
-        match self {
-            TargetKind::EventHub => {
-                "/subscriptions/{subscription}/resourceGroups/<group>/providers/Microsoft.EventHub/namespaces/<namespace>/eventhubs/<name>"
+    fn example(self) -> String {
+        let below = match self {
+            TargetKind::EventHub => "Microsoft.EventHub/namespaces/<namespace>/eventhubs/<name>",
+            TargetKind::ServiceBusQueue => "Microsoft.ServiceBus/namespaces/<namespace>/queues/<name>",
+            TargetKind::ServiceBusTopic => "Microsoft.ServiceBus/namespaces/<namespace>/topics/<name>",
+            TargetKind::StorageContainer => {
+                "Microsoft.Storage/storageAccounts/<account>/blobServices/default/containers/<name>"
             }
-        }
+            TargetKind::CosmosDbContainer => {
+                "Microsoft.DocumentDB/databaseAccounts/<account>/sqlDatabases/<database>/containers/<name>"
+            }
+        };
+        format!("/subscriptions/{{subscription}}/resourceGroups/<group>/providers/{below}")
     }
 
     /// A target of this kind.
     pub(super) fn target(self, id: ResourceId) -> Target {
         match self {
             TargetKind::EventHub => Target::EventHub(id),
+            TargetKind::ServiceBusQueue => Target::ServiceBusQueue(id),
+            TargetKind::ServiceBusTopic => Target::ServiceBusTopic(id),
+            TargetKind::StorageContainer => Target::StorageContainer(id),
+            TargetKind::CosmosDbContainer => Target::CosmosDbContainer(id),
+        }
+    }
+
+    /// Whether keys of such targets belong to authorization rules.
+    pub(super) fn has_key_rules(self) -> bool {
+        match self {
+            TargetKind::EventHub | TargetKind::ServiceBusQueue | TargetKind::ServiceBusTopic => true,
+            TargetKind::StorageContainer | TargetKind::CosmosDbContainer => false,
+        }
+    }
+
+    /// Fields of an endpoint that only this kind has.
+    pub(super) fn options(self) -> &'static [&'static str] {
+        match self {
+            TargetKind::EventHub | TargetKind::ServiceBusQueue | TargetKind::ServiceBusTopic => &[],
+            TargetKind::StorageContainer => {
+                &["encoding", "batchFrequencyInSeconds", "maxChunkSizeInBytes", "fileNameFormat"]
+            }
+            TargetKind::CosmosDbContainer => &["partitionKeyName", "partitionKeyTemplate"],
         }
     }
 
     /// What an endpoint says it sends to. The schema has made sure that there is exactly one.
     pub(super) fn of(endpoint: &EndpointDoc) -> Option<(TargetKind, &str)> {
-        let EndpointDoc { name: _, identity: _, event_hub } = endpoint;
-        event_hub.as_deref().map(|id| (TargetKind::EventHub, id))
+        let given = |kind: TargetKind| match kind {
+            TargetKind::EventHub => endpoint.event_hub.as_deref(),
+            TargetKind::ServiceBusQueue => endpoint.service_bus_queue.as_deref(),
+            TargetKind::ServiceBusTopic => endpoint.service_bus_topic.as_deref(),
+            TargetKind::StorageContainer => endpoint.storage_container.as_deref(),
+            TargetKind::CosmosDbContainer => endpoint.cosmos_db_container.as_deref(),
+        };
+        TargetKind::ALL.into_iter().find_map(|kind| Some((kind, given(kind)?)))
     }
 }
 
@@ -221,6 +286,11 @@ impl Template {
         {
             return Err(expected());
         }
+        if self.kind == TargetKind::StorageContainer
+            && id.parent().is_none_or(|service| !service.name().eq_ignore_ascii_case("default"))
+        {
+            return Err(expected());
+        }
         // Stricter than ids in general, which may also hold the parentheses of resource groups.
         let plain = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
         match id.as_str().split('/').skip(7).find_map(|name| name.chars().find(|c| !plain(*c))) {
@@ -234,10 +304,23 @@ impl Template {
 
     /// Whether some hub's id could be within `scope`. What is written out must fit; what is filled in
     /// later is checked again for each hub.
-    pub(super) fn could_be_within(&self, scope: &ResourceId) -> bool {
+    pub(super) fn could_be_within(&self, scope: &ResourceId, storage: StorageScope) -> bool {
         let scope: Vec<&str> = scope.key().split('/').collect();
-        scope.len() <= self.segments.len()
+        // The account of a container is two names up.
+        let up = match (self.kind, storage) {
+            (TargetKind::StorageContainer, StorageScope::Account) => 4,
+            _ => 0,
+        };
+        scope.len() + up <= self.segments.len()
             && scope.iter().zip(&self.segments).all(|(name, pieces)| could_be(pieces, name))
+    }
+
+    /// The subscription, if it is written out.
+    pub(super) fn subscription(&self) -> Option<String> {
+        match self.segments.get(2)?.as_slice() {
+            [Piece::Literal(guid)] => Some(guid.to_ascii_lowercase()),
+            _ => None,
+        }
     }
 
     /// The resource group that the template names, or what comes nearest to it: a scope to suggest.
@@ -338,5 +421,4 @@ fn could_be(pieces: &[Piece], name: &str) -> bool {
 }
 
 #[cfg(test)]
-#[path = "targets_tests.rs"]
 mod tests;

@@ -1,0 +1,88 @@
+//! Azure's activity log: who wrote a hub, and when.
+//! <https://learn.microsoft.com/rest/api/monitor/activity-logs/list>
+
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+use serde_json::Value;
+use time::{Duration, OffsetDateTime, format_description::well_known::Rfc3339};
+use uuid::Uuid;
+
+use super::{
+    error::ArmError,
+    resources::{ArmReader, text},
+};
+use crate::model::IotHubId;
+
+const ACTIVITY: &str = "2015-04-01";
+/// The claim that holds a caller's object id.
+const OBJECT_ID: &str = "http://schemas.microsoft.com/identity/claims/objectidentifier";
+
+/// One successful write of a hub, as the log has it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LoggedWrite {
+    /// When.
+    pub at: OffsetDateTime,
+    /// Who, as the log names it.
+    pub caller: String,
+    /// Whether that is us.
+    pub is_ours: bool,
+    /// The correlation id that came with the write.
+    pub correlation: Option<Uuid>,
+}
+
+impl ArmReader {
+    /// The successful writes of a hub since some time ago. The log is some minutes behind.
+    pub async fn hub_writes(&self, hub: &IotHubId, since: Duration) -> Result<Vec<LoggedWrite>, ArmError> {
+        let path = format!(
+            "/subscriptions/{}/providers/Microsoft.Insights/eventtypes/management/values",
+            hub.subscription()
+        );
+        let now = self.client.clock().now();
+        let time = |time: OffsetDateTime| {
+            let whole = time.replace_nanosecond(0).unwrap_or(time);
+            whole.format(&Rfc3339).unwrap_or_default()
+        };
+        let filter = format!(
+            "eventTimestamp ge '{}' and eventTimestamp le '{}' and resourceUri eq '{hub}'",
+            time(now - since),
+            time(now + Duration::MINUTE)
+        );
+        let mut url = self.client.url(&path, ACTIVITY);
+        url.query_pairs_mut().append_pair("$filter", &filter).append_pair(
+            "$select",
+            "caller,claims,correlationId,eventTimestamp,operationName,resourceId,status",
+        );
+        let list = self.list("GET activity log", url).await?;
+        let own = self.client.own_ids().await?;
+        Ok(list.iter().filter_map(|event| read(event, hub, &own)).collect())
+    }
+}
+
+fn read(event: &Value, hub: &IotHubId, own: &[String]) -> Option<LoggedWrite> {
+    let is = |pointer: &str, word: &str| {
+        text(event, pointer).is_some_and(|found| found.eq_ignore_ascii_case(word))
+    };
+    let about = is("/operationName/value", "Microsoft.Devices/IotHubs/write")
+        && is("/status/value", "Succeeded")
+        && is("/resourceId", hub.as_str());
+    if !about {
+        return None;
+    }
+    let claim = |name: &str| event.get("claims")?.get(name)?.as_str();
+    let caller = text(event, "/caller");
+    let ids = [caller, claim("appid"), claim("oid"), claim(OBJECT_ID)];
+    let is_ours = ids.into_iter().flatten().any(|id| own.iter().any(|own| own.eq_ignore_ascii_case(id)));
+    Some(LoggedWrite {
+        at: OffsetDateTime::parse(text(event, "/eventTimestamp")?, &Rfc3339).ok()?,
+        caller: caller.unwrap_or("unknown").to_owned(),
+        is_ours,
+        correlation: text(event, "/correlationId").and_then(|id| Uuid::try_parse(id).ok()),
+    })
+}
+
+/// Client id and object id of whoever a token is for: what it says about itself. Nothing is proven
+/// by it and nothing has to be: it is our own token.
+pub(super) fn ids_in_token(token: &str) -> Vec<String> {
+    let claims = token.split('.').nth(1).and_then(|part| URL_SAFE_NO_PAD.decode(part).ok());
+    let claims: Value = claims.and_then(|json| serde_json::from_slice(&json).ok()).unwrap_or_default();
+    ["appid", "azp", "oid"].iter().filter_map(|name| Some(claims.get(name)?.as_str()?.to_owned())).collect()
+}

@@ -1,0 +1,41 @@
+//! What does not change from one look to the next, kept for a short while.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Mutex, PoisonError},
+    time::Duration,
+};
+
+use tokio::time::Instant;
+
+/// Values by key, each good for so long.
+pub(super) struct Cache<T> {
+    good_for: Duration,
+    values: Mutex<BTreeMap<String, (Instant, T)>>,
+}
+
+/// Most values that are kept: more than a fleet has targets. Beyond it, all are read anew.
+const MOST: usize = 20_000;
+
+impl<T: Clone> Cache<T> {
+    pub(super) fn new(good_for: Duration) -> Self {
+        Self { good_for, values: Mutex::default() }
+    }
+
+    pub(super) fn get(&self, key: &str) -> Option<T> {
+        let values = self.values.lock().unwrap_or_else(PoisonError::into_inner);
+        values.get(key).filter(|(at, _)| at.elapsed() < self.good_for).map(|(_, value)| value.clone())
+    }
+
+    pub(super) fn put(&self, key: &str, value: T) {
+        let mut values = self.values.lock().unwrap_or_else(PoisonError::into_inner);
+        if values.len() >= MOST {
+            values.clear();
+        }
+        values.insert(key.to_owned(), (Instant::now(), value));
+    }
+
+    pub(super) fn forget(&self, key: &str) {
+        self.values.lock().unwrap_or_else(PoisonError::into_inner).remove(key);
+    }
+}

@@ -1,0 +1,65 @@
+//! What every command that talks to Azure starts with: settings, credential, profiles, hubs.
+
+use std::sync::Arc;
+
+use anyhow::Context;
+use azure_core::http::HttpClient;
+use clap::Args;
+
+use super::{Usage, remark};
+use crate::{
+    arm::ArmClient,
+    config::{AzureSettings, ProcessEnvironment},
+    connect,
+    desired::DesiredState,
+    model::IotHubId,
+    profiles::Profiles,
+};
+
+/// A connection to Azure and what hubs should be.
+pub(super) struct Session {
+    pub(super) arm: ArmClient,
+    pub(super) state: DesiredState,
+}
+
+/// Which hubs a command is about.
+#[derive(Debug, Args)]
+pub(super) struct HubArgs {
+    /// Only these hubs, by resource id; without it, all hubs of the guardrails' subscriptions.
+    #[arg(long = "hub", value_name = "ID")]
+    pub(super) hubs: Vec<String>,
+}
+
+impl Session {
+    pub(super) async fn open() -> anyhow::Result<Self> {
+        let settings =
+            AzureSettings::read(&ProcessEnvironment).map_err(|mistakes| Usage(mistakes.to_string()))?;
+        let transport: Arc<dyn HttpClient> = Arc::new(connect::http_client()?);
+        let credential = connect::credential(&settings, transport.clone())
+            .context("no credential; sign in with az login")?;
+        let profiles = Profiles::new(settings.profiles.clone(), credential.clone(), transport.clone());
+        let state = profiles.load().await.map_err(|error| Usage(error.to_string()))?;
+        Ok(Self { arm: connect::arm_client(&settings, credential, transport), state })
+    }
+
+    /// The hubs that were named, or all of the guardrails' subscriptions, sorted.
+    pub(super) async fn hubs(&self, args: &HubArgs) -> anyhow::Result<Vec<IotHubId>> {
+        if !args.hubs.is_empty() {
+            let parsed = args
+                .hubs
+                .iter()
+                .map(|text| IotHubId::parse(text).map_err(|error| Usage(format!("--hub {text}: {error}"))));
+            return Ok(parsed.collect::<Result<_, _>>()?);
+        }
+        let reader = crate::arm::ArmReader::new(self.arm.clone());
+        let mut found = Vec::new();
+        for subscription in &self.state.guardrails().subscriptions {
+            found.extend(reader.hubs(subscription).await?.into_iter().map(|hub| hub.id().clone()));
+        }
+        found.sort();
+        if found.is_empty() {
+            remark("no hubs in the subscriptions of the guardrails");
+        }
+        Ok(found)
+    }
+}

@@ -1,0 +1,41 @@
+//! `hubward bench`: what the work costs, counted in the simulated Azure on paused time.
+//!
+//! The counts are the simulator's, not ours: every call that reached it. Nothing is skipped: the real
+//! engine plans and writes, and the end state is read from the simulator before a figure is printed.
+
+mod onboard;
+
+use clap::{Args, Subcommand};
+
+use super::Ending;
+
+#[derive(Debug, Args)]
+pub(super) struct BenchArgs {
+    #[command(subcommand)]
+    which: Which,
+}
+
+#[derive(Debug, Subcommand)]
+enum Which {
+    /// Onboard the reference hub: calls, hub PUTs, polls, and what looking again costs.
+    Onboard(onboard::OnboardArgs),
+}
+
+pub(super) async fn run(args: BenchArgs) -> anyhow::Result<Ending> {
+    match args.which {
+        Which::Onboard(args) => on_paused_time(move || onboard::run(args)).await,
+    }
+}
+
+/// Runs something on a thread of its own whose time is paused: a wait of ten minutes takes none.
+async fn on_paused_time<F>(work: impl FnOnce() -> F + Send + 'static) -> anyhow::Result<Ending>
+where
+    F: Future<Output = anyhow::Result<Ending>>,
+{
+    let thread = move || {
+        let runtime =
+            tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build()?;
+        runtime.block_on(work())
+    };
+    tokio::task::spawn_blocking(thread).await?
+}

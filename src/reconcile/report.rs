@@ -1,0 +1,118 @@
+//! What one look came to.
+
+use serde::Serialize;
+use time::OffsetDateTime;
+
+use crate::{
+    apply::StepOutcome,
+    model::{IotHubId, observed::Grant},
+    plan::{GrantState, Warning},
+    prove::Proof,
+};
+
+/// What one look came to.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Report {
+    /// The hub.
+    pub hub: IotHubId,
+    /// The profile that asks for it, if one does.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub profile: Option<String>,
+    /// How it ended.
+    pub outcome: Outcome,
+    /// The steps that were tried, in order.
+    pub steps: Vec<ReportedStep>,
+    /// How far each needed grant has come.
+    pub grants: Vec<GrantState>,
+    /// What an operator should know.
+    pub warnings: Vec<Warning>,
+    /// Paths of the hub that moved besides what was written.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub moved_besides: Vec<String>,
+    /// What the hub says after a write.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub proof: Option<Proof>,
+    /// Grants made in this chain of looks: they travel with the message that goes on with it.
+    #[serde(skip)]
+    pub made: Vec<Grant>,
+}
+
+impl Report {
+    pub(super) fn of(hub: &IotHubId) -> Self {
+        Self {
+            hub: hub.clone(),
+            profile: None,
+            outcome: Outcome::InSync,
+            steps: Vec::new(),
+            grants: Vec::new(),
+            warnings: Vec::new(),
+            moved_besides: Vec::new(),
+            proof: None,
+            made: Vec::new(),
+        }
+    }
+}
+
+/// One step that was tried.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ReportedStep {
+    /// In words.
+    pub step: String,
+    /// What became of it.
+    #[serde(flatten)]
+    pub outcome: StepOutcome,
+}
+
+/// How a look ended.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(tag = "outcome")]
+pub enum Outcome {
+    /// Nothing had to be done.
+    InSync,
+    /// Something was changed, and a last look found the hub in sync.
+    Changed,
+    /// The work goes on later; nothing is wrong.
+    Waiting {
+        /// What for.
+        cause: String,
+        /// When to look again, in Azure's time.
+        #[serde(with = "time::serde::rfc3339")]
+        until: OffsetDateTime,
+    },
+    /// Something stands in the way that only a person can move.
+    Blocked {
+        /// Each reason.
+        causes: Vec<String>,
+    },
+    /// The guardrails do not allow it, or no profile asks for it.
+    Refused {
+        /// Each reason.
+        causes: Vec<String>,
+    },
+    /// The service refused for good.
+    Failed {
+        /// In the service's words.
+        cause: String,
+    },
+}
+
+impl Outcome {
+    /// The outcome's name, as it is reported and counted.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Outcome::InSync => "InSync",
+            Outcome::Changed => "Changed",
+            Outcome::Waiting { .. } => "Waiting",
+            Outcome::Blocked { .. } => "Blocked",
+            Outcome::Refused { .. } => "Refused",
+            Outcome::Failed { .. } => "Failed",
+        }
+    }
+
+    /// Whether somebody should look at it.
+    pub fn needs_attention(&self) -> bool {
+        matches!(self, Outcome::Blocked { .. } | Outcome::Failed { .. })
+    }
+}
