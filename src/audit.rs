@@ -52,7 +52,7 @@ pub async fn audit(
     let mut findings = Vec::new();
     for (identity, principal) in system.into_iter().chain(users) {
         let mut grants: Vec<Grant> = Vec::new();
-        for scope in &guardrails.targets {
+        for scope in guardrails.outermost_targets() {
             for grant in arm.grants(scope, &principal).await? {
                 if !grants.iter().any(|known| known.id.eq_ignore_ascii_case(&grant.id)) {
                     grants.push(grant);

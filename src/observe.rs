@@ -242,11 +242,8 @@ impl Observer {
         guardrails: &Guardrails,
     ) -> Result<(), ArmError> {
         let Some(principal) = observed.principal_of(&IdentityRef::System) else { return Ok(()) };
-        for scope in &guardrails.targets {
-            let is_inside = guardrails.targets.iter().any(|other| other != scope && scope.is_within(other));
-            if !is_inside {
-                self.list(scope, scope, &principal).await?;
-            }
+        for scope in guardrails.outermost_targets() {
+            self.list(scope, scope, &principal).await?;
         }
         for account in cosmos_accounts(desired, observed) {
             if guardrails.allows_target(&account) {

@@ -22,12 +22,28 @@ impl<T: Clone> Cache<T> {
         Self { good_for, values: Mutex::default() }
     }
 
-    pub(super) fn get(&self, key: &str) -> Option<T> {
+    /// The value, read if it is not known. What is not there is asked again next time.
+    pub(super) async fn or_read<E>(
+        &self,
+        key: &str,
+        read: impl Future<Output = Result<Option<T>, E>>,
+    ) -> Result<Option<T>, E> {
+        if let Some(known) = self.get(key) {
+            return Ok(Some(known));
+        }
+        let found = read.await?;
+        if let Some(found) = &found {
+            self.put(key, found.clone());
+        }
+        Ok(found)
+    }
+
+    fn get(&self, key: &str) -> Option<T> {
         let values = self.values.lock().unwrap_or_else(PoisonError::into_inner);
         values.get(key).filter(|(at, _)| at.elapsed() < self.good_for).map(|(_, value)| value.clone())
     }
 
-    pub(super) fn put(&self, key: &str, value: T) {
+    fn put(&self, key: &str, value: T) {
         let mut values = self.values.lock().unwrap_or_else(PoisonError::into_inner);
         if values.len() >= MOST {
             values.clear();

@@ -135,7 +135,8 @@ impl Refusal {
         })
     }
 
-    fn has_code(&self, code: &str) -> bool {
+    /// Whether the service's code, or a nested one, is this.
+    pub(super) fn has_code(&self, code: &str) -> bool {
         self.details.iter().chain([&self.code]).any(|own| own.eq_ignore_ascii_case(code))
     }
 

@@ -13,27 +13,24 @@ impl ArmError {
 
     fn hint(&self) -> Option<String> {
         let ArmError::Refused(refusal) = self else { return None };
-        let is = |code: &str| {
-            refusal.details.iter().chain([&refusal.code]).any(|own| own.eq_ignore_ascii_case(code))
-        };
-        if is("LinkedAuthorizationFailed") {
+        if refusal.has_code("LinkedAuthorizationFailed") {
             let identity = quoted_with(&refusal.message, "userassignedidentities/", "assign/action");
             let identity = identity.unwrap_or("each user-assigned identity of the hub");
             return Some(format!(
                 "Hubward may not attach the identity: grant it Managed Identity Operator on {identity}"
             ));
         }
-        if is("AuthorizationFailed") && refusal.message.contains("roleAssignments/write") {
+        if refusal.has_code("AuthorizationFailed") && refusal.message.contains("roleAssignments/write") {
             return Some(
                 "Hubward may not grant this role there: its own Role Based Access Control Administrator, or the \
                  condition on it, does not reach so far"
                     .to_owned(),
             );
         }
-        if is("AuthorizationFailed") {
+        if refusal.has_code("AuthorizationFailed") {
             return Some("Hubward's own identity lacks the right for this".to_owned());
         }
-        if is("RoleAssignmentLimitExceeded") {
+        if refusal.has_code("RoleAssignmentLimitExceeded") {
             return Some(
                 "the subscription is full: remove unused role assignments, or share a user-assigned identity"
                     .to_owned(),

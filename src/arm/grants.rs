@@ -40,9 +40,10 @@ impl ArmReader {
 
     /// How many role assignments a subscription has room for; `None` where that cannot be read.
     pub async fn assignments_left(&self, subscription: &str) -> Result<Option<AssignmentsLeft>, ArmError> {
-        if let Some(known) = self.client.usage().get(subscription) {
-            return Ok(Some(known));
-        }
+        self.client.usage().or_read(subscription, self.read_assignments_left(subscription)).await
+    }
+
+    async fn read_assignments_left(&self, subscription: &str) -> Result<Option<AssignmentsLeft>, ArmError> {
         let path = format!(
             "/subscriptions/{subscription}/providers/Microsoft.Authorization/roleAssignmentsUsageMetrics"
         );
@@ -53,10 +54,7 @@ impl ArmReader {
         };
         let number = |name: &str| json.get(name).and_then(Value::as_u64);
         let (limit, left) = (number("roleAssignmentsLimit"), number("roleAssignmentsRemainingCount"));
-        let (Some(limit), Some(left)) = (limit, left) else { return Ok(None) };
-        let found = AssignmentsLeft { limit, left };
-        self.client.usage().put(subscription, found);
-        Ok(Some(found))
+        Ok(limit.zip(left).map(|(limit, left)| AssignmentsLeft { limit, left }))
     }
 }
 
@@ -166,7 +164,7 @@ fn held(definition: &str) -> HeldRole {
 }
 
 /// The account that a container, a database or the account itself is in.
-pub(super) fn cosmos_account(scope: &ResourceId) -> Option<ResourceId> {
+fn cosmos_account(scope: &ResourceId) -> Option<ResourceId> {
     let mut id = scope.clone();
     while id.resource_type()? != "microsoft.documentdb/databaseaccounts" {
         id = id.parent()?;

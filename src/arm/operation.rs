@@ -10,6 +10,7 @@
 use std::time::Duration;
 
 use serde_json::Value;
+use tokio::time::Instant;
 
 use super::{
     client::{Answer, ArmClient, Call},
@@ -36,14 +37,10 @@ impl ArmClient {
     /// longer than an invocation should wait.
     pub(super) async fn finish(&self, label: &'static str, accepted: Answer) -> Result<(), ArmError> {
         let Some(link) = accepted.operation else { return Ok(()) };
-        let started = tokio::time::Instant::now();
+        let mut pace = Pace::new(label);
         let mut asked = accepted.retry_after;
-        for pause in FIRST.into_iter().chain(std::iter::repeat(LATER)) {
-            if started.elapsed() > PATIENCE {
-                return Err(ArmError::OutOfTime(label.to_owned()));
-            }
-            let pause = asked.map_or(pause, |asked| asked.clamp(ASKED.0, ASKED.1));
-            self.pause(pause, label).await?;
+        loop {
+            pace.wait(self, asked).await?;
             let answer = self.poll(label, &link).await?;
             match Progress::of(label, &answer)? {
                 Progress::Succeeded => return Ok(()),
@@ -51,7 +48,6 @@ impl ArmClient {
             }
             asked = answer.retry_after;
         }
-        Err(ArmError::OutOfTime(label.to_owned()))
     }
 
     async fn poll(&self, label: &'static str, link: &str) -> Result<Answer, ArmError> {
@@ -69,14 +65,9 @@ impl ArmWriter {
         etag_before: Option<&str>,
         accepted: Answer,
     ) -> Result<HubDocument, ArmError> {
-        let started = tokio::time::Instant::now();
-        let asked = accepted.retry_after;
-        for pause in FIRST.into_iter().chain(std::iter::repeat(LATER)) {
-            if started.elapsed() > PATIENCE {
-                break;
-            }
-            let pause = asked.map_or(pause, |asked| asked.clamp(ASKED.0, ASKED.1));
-            self.client().pause(pause, label).await?;
+        let mut pace = Pace::new(label);
+        loop {
+            pace.wait(self.client(), accepted.retry_after).await?;
             // "Not found" passes: a hub can be unreadable for a while after a write.
             let Some(hub) = self.reader().hub_as(POLL, id).await? else { continue };
             let is_new = hub.etag().is_some() && hub.etag() != etag_before;
@@ -94,7 +85,28 @@ impl ArmWriter {
                 }
             }
         }
-        Err(ArmError::OutOfTime(label.to_owned()))
+    }
+}
+
+/// The pauses before polls, until an invocation should wait no longer.
+struct Pace {
+    label: &'static str,
+    started: Instant,
+    pauses: std::array::IntoIter<Duration, 3>,
+}
+
+impl Pace {
+    fn new(label: &'static str) -> Self {
+        Self { label, started: Instant::now(), pauses: FIRST.into_iter() }
+    }
+
+    /// Waits for the next poll: as long as the service asks for, or else as long as is usual.
+    async fn wait(&mut self, client: &ArmClient, asked: Option<Duration>) -> Result<(), ArmError> {
+        if self.started.elapsed() > PATIENCE {
+            return Err(ArmError::OutOfTime(self.label.to_owned()));
+        }
+        let usual = self.pauses.next().unwrap_or(LATER);
+        client.pause(asked.map_or(usual, |asked| asked.clamp(ASKED.0, ASKED.1)), self.label).await
     }
 }
 

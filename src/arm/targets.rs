@@ -51,9 +51,6 @@ impl ArmReader {
     /// The target's name as ARM spells it, if it is there.
     async fn entity(&self, target: &Target) -> Result<Option<String>, ArmError> {
         let id = target.id();
-        if let Some(known) = self.client.entities().get(id.key()) {
-            return Ok(Some(known));
-        }
         let (label, version) = match target {
             Target::EventHub(_) => ("GET event hub", EVENT_HUBS),
             Target::ServiceBusQueue(_) => ("GET queue", SERVICE_BUS),
@@ -61,16 +58,18 @@ impl ArmReader {
             Target::StorageContainer(_) => ("GET container", STORAGE),
             Target::CosmosDbContainer(_) => ("GET Cosmos DB container", COSMOS_DB),
         };
-        let Some(json) = self.find(label, id.as_str(), version).await? else { return Ok(None) };
-        let name = text(&json, "/name").unwrap_or(id.name()).to_owned();
-        self.client.entities().put(id.key(), name.clone());
-        Ok(Some(name))
+        let read = async {
+            let json = self.find(label, id.as_str(), version).await?;
+            Ok(json.map(|json| text(&json, "/name").unwrap_or(id.name()).to_owned()))
+        };
+        self.client.entities().or_read(id.key(), read).await
     }
 
     async fn service(&self, target: &Target, id: &ResourceId) -> Result<Option<ServiceFacts>, ArmError> {
-        if let Some(known) = self.client.services().get(id.key()) {
-            return Ok(Some(known));
-        }
+        self.client.services().or_read(id.key(), self.read_service(target, id)).await
+    }
+
+    async fn read_service(&self, target: &Target, id: &ResourceId) -> Result<Option<ServiceFacts>, ArmError> {
         let (label, version) = match target {
             Target::EventHub(_) => ("GET namespace", EVENT_HUBS),
             Target::ServiceBusQueue(_) | Target::ServiceBusTopic(_) => ("GET namespace", SERVICE_BUS),
@@ -90,7 +89,6 @@ impl ArmReader {
             call: label.into(),
             cause: format!("{} shows no address", id.name()),
         })?;
-        self.client.services().put(id.key(), facts.clone());
         Ok(Some(facts))
     }
 
@@ -115,15 +113,11 @@ impl ArmReader {
 
     /// The principal of a user-assigned identity; `None` if there is no such identity.
     pub async fn user_identity(&self, id: &ResourceId) -> Result<Option<String>, ArmError> {
-        if let Some(known) = self.client.identities().get(id.key()) {
-            return Ok(Some(known));
-        }
-        let json = self.find("GET identity", id.as_str(), MANAGED_IDENTITY).await?;
-        let principal = json.and_then(|json| text(&json, "/properties/principalId").map(str::to_owned));
-        if let Some(principal) = &principal {
-            self.client.identities().put(id.key(), principal.clone());
-        }
-        Ok(principal)
+        let read = async {
+            let json = self.find("GET identity", id.as_str(), MANAGED_IDENTITY).await?;
+            Ok(json.and_then(|json| text(&json, "/properties/principalId").map(str::to_owned)))
+        };
+        self.client.identities().or_read(id.key(), read).await
     }
 }
 

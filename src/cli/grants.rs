@@ -10,8 +10,7 @@ use super::{
 use crate::{
     arm::ArmReader,
     audit::{Finding, audit},
-    desired::{Choice, HubFacts},
-    model::hub::HubDocument,
+    desired::Choice,
 };
 
 #[derive(Debug, Args)]
@@ -43,7 +42,7 @@ pub(super) async fn run(args: GrantsArgs) -> anyhow::Result<Ending> {
     let mut findings = Vec::new();
     for id in hubs {
         let Some(hub) = arm.hub(&id).await? else { anyhow::bail!("there is no hub {id}") };
-        let desired = match state.for_hub(&facts(&hub, &hub.tags())) {
+        let desired = match state.for_document(&hub) {
             Choice::Desired(desired) => Some(desired),
             _ => None,
         };
@@ -55,11 +54,6 @@ pub(super) async fn run(args: GrantsArgs) -> anyhow::Result<Ending> {
         print(&text(&findings));
     }
     Ok(Ending::Fine)
-}
-
-fn facts<'a>(hub: &'a HubDocument, tags: &'a std::collections::BTreeMap<String, String>) -> HubFacts<'a> {
-    let tags = tags.iter().map(|(name, value)| (name.as_str(), value.as_str()));
-    HubFacts::new(hub.id(), hub.location(), tags)
 }
 
 fn text(findings: &[Finding]) -> String {

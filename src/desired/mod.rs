@@ -34,6 +34,7 @@ use serde::{Serialize, Serializer};
 use crate::model::{
     IotHubId,
     desired::{DesiredHub, Guardrails},
+    hub::HubDocument,
 };
 
 mod check;
@@ -109,6 +110,13 @@ impl DesiredState {
     /// The names of the profiles, in the document's order.
     pub fn profile_names(&self) -> impl Iterator<Item = &str> {
         self.profiles.iter().map(Profile::name)
+    }
+
+    /// What the hub of this document should be.
+    pub fn for_document(&self, hub: &HubDocument) -> Choice {
+        let tags = hub.tags();
+        let tags = tags.iter().map(|(name, value)| (name.as_str(), value.as_str()));
+        self.for_hub(&HubFacts::new(hub.id(), hub.location(), tags))
     }
 
     /// What one hub should be. The first profile that matches it decides, alone.

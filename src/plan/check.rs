@@ -7,8 +7,7 @@ use super::{
     preflight,
 };
 use crate::model::{
-    ResourceId,
-    desired::{DesiredAuth, DesiredHub, EndpointOptions, Guardrails, IdentityRef, Switch, Target},
+    desired::{DesiredHub, EndpointOptions, Guardrails, IdentityRef, Switch, Target},
     hub::{EndpointView, HubEdit, Part},
     observed::{ObservedHub, ObservedTarget},
 };
@@ -79,14 +78,14 @@ fn targets(
     guardrails: &Guardrails,
     blocked: &mut Vec<Blocked>,
 ) {
-    let endpoints = desired.endpoints.iter().map(|want| {
-        let by_identity = matches!(want.auth, DesiredAuth::Identity(_));
-        (format!("endpoint {}", want.name), &want.target, by_identity)
-    });
-    let upload = desired.file_upload.iter().map(|want| {
-        let by_identity = matches!(want.auth, DesiredAuth::Identity(_));
-        ("file upload".to_owned(), &want.container, by_identity)
-    });
+    let endpoints = desired
+        .endpoints
+        .iter()
+        .map(|want| (format!("endpoint {}", want.name), &want.target, want.auth.identity().is_some()));
+    let upload = desired
+        .file_upload
+        .iter()
+        .map(|want| ("file upload".to_owned(), &want.container, want.auth.identity().is_some()));
     for (by, target, by_identity) in endpoints.chain(upload) {
         let scope = target.grant_scope(guardrails.storage_grants);
         if !guardrails.allows_target(target.id()) {
@@ -122,15 +121,14 @@ fn endpoints(
     guardrails: &Guardrails,
     blocked: &mut Vec<Blocked>,
 ) {
-    let upload_by_key =
-        desired.file_upload.as_ref().is_some_and(|upload| matches!(upload.auth, DesiredAuth::Key { .. }));
+    let upload_by_key = desired.file_upload.as_ref().is_some_and(|upload| upload.auth.identity().is_none());
     if upload_by_key && !guardrails.allow_keys {
         blocked.push(Blocked::KeysNotAllowed { by: "file upload".to_owned() });
     }
     let found = observed.hub.endpoints();
     for want in &desired.endpoints {
         let endpoint = want.name.clone();
-        if matches!(want.auth, DesiredAuth::Key { .. }) && !guardrails.allow_keys {
+        if want.auth.identity().is_none() && !guardrails.allow_keys {
             blocked.push(Blocked::KeysNotAllowed { by: format!("endpoint {endpoint}") });
         }
         let Some(have) = found.iter().find(|have| have.is_named(&want.name)) else { continue };
@@ -276,9 +274,4 @@ pub(super) fn written_targets(edit: &HubEdit) -> Vec<&Target> {
     let endpoints = edit.endpoints.iter().map(|endpoint| &endpoint.target);
     let upload = edit.file_upload.iter().filter_map(|upload| Some(&upload.storage.as_ref()?.target));
     endpoints.chain(upload).collect()
-}
-
-/// The namespace or account of a target, by name.
-pub(super) fn service_name(target: &Target) -> String {
-    target.service().as_ref().map_or(target.id().name(), ResourceId::name).to_owned()
 }

@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{GrantStep, blocked::Blocked, check::service_name};
+use super::{GrantStep, blocked::Blocked};
 use crate::model::{
     desired::{DesiredHub, IdentityRef, Target},
     hub::{AuthEdit, ConnectionEdit, HubEdit},
@@ -46,7 +46,7 @@ fn one(
     blocked: &mut Vec<Blocked>,
 ) {
     let Some(facts) = observed.target(target) else { return };
-    let (by, service) = (by.to_owned(), service_name(target));
+    let (by, service) = (by.to_owned(), target.service_name());
     match (facts.network, identity) {
         (Network::Open | Network::Unknown, _) | (Network::TrustedServices, Some(IdentityRef::System)) => {}
         (Network::Closed, _) => {

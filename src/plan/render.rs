@@ -4,7 +4,6 @@ use std::fmt;
 
 use super::{GrantStep, HubPlan, RevokeStep, Step};
 use crate::model::{
-    ResourceId,
     desired::Target,
     hub::{AuthEdit, EndpointEdit, HubEdit},
 };
@@ -138,8 +137,7 @@ fn endpoint_line(edit: &EndpointEdit) -> String {
 
 /// `ns1/telemetry`, `acct/container`, `acct/database/container`.
 fn container(target: &Target, entity: &str) -> String {
-    let service = target.service();
-    let service = service.as_ref().map_or("?", ResourceId::name);
+    let service = target.service_name();
     match target.database() {
         Some(database) => format!("{service}/{database}/{entity}"),
         None => format!("{service}/{entity}"),

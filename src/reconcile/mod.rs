@@ -18,7 +18,7 @@ use tracing::warn;
 use crate::{
     apply::{StepOutcome, Work},
     arm::{ArmError, ArmReader, ArmWriter, Reaction},
-    desired::{Choice, DesiredState, HubFacts},
+    desired::{Choice, DesiredState},
     model::{
         IotHubId,
         desired::{DesiredHub, Switch},
@@ -266,12 +266,7 @@ async fn choose(
     if document.is_being_deleted() {
         return Err(Outcome::Refused { causes: vec!["the hub is being deleted".into()] });
     }
-    let tags = document.tags();
-    match state.for_hub(&HubFacts::new(
-        document.id(),
-        document.location(),
-        tags.iter().map(|(name, value)| (name.as_str(), value.as_str())),
-    )) {
+    match state.for_document(document) {
         Choice::Desired(desired) => Ok(desired),
         Choice::NoProfile => Err(Outcome::Refused { causes: vec!["no profile matches the hub".into()] }),
         Choice::OutOfScope => Err(out_of_scope(document.id())),

@@ -27,7 +27,7 @@ const TAKE_ALL: [&str; 2] = ["telemetry", "archive"];
 
 /// Checks identity, grants, endpoints, routes, enrichment and file upload, and that there is nothing
 /// else. Gives the identity's principal.
-pub(super) fn hub_is_ready(state: &Value, name: &str) -> anyhow::Result<String> {
+pub(in crate::cli) fn hub_is_ready(state: &Value, name: &str) -> anyhow::Result<String> {
     let id = IotHubId::parse(&format!(
         "/subscriptions/{SUBSCRIPTION}/resourceGroups/{GROUP}/providers/Microsoft.Devices/IotHubs/{name}"
     ))?;

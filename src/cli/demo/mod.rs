@@ -4,7 +4,7 @@
 //! routes, all with the hub's own identity. Nothing the handler says is believed. What counts is what
 //! the simulated Azure holds, and whether a device's message arrives with that identity.
 
-mod check;
+pub(super) mod check;
 mod table;
 
 use std::{

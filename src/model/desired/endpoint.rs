@@ -34,6 +34,16 @@ pub enum DesiredAuth {
     },
 }
 
+impl DesiredAuth {
+    /// The identity, if it is one.
+    pub fn identity(&self) -> Option<&IdentityRef> {
+        match self {
+            DesiredAuth::Identity(identity) => Some(identity),
+            DesiredAuth::Key { .. } => None,
+        }
+    }
+}
+
 /// Members of an endpoint that only its kind has. What is `None` is left as it is found.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]

@@ -66,17 +66,13 @@ impl DesiredHub {
 
     /// What is sent with an identity: where to, and with which.
     pub fn uses(&self) -> impl Iterator<Item = Use<'_>> {
-        let endpoints = self.endpoints.iter().filter_map(|endpoint| match &endpoint.auth {
-            DesiredAuth::Identity(identity) => {
-                Some(Use { by: User::Endpoint(&endpoint.name), target: &endpoint.target, identity })
-            }
-            DesiredAuth::Key { .. } => None,
+        let endpoints = self.endpoints.iter().filter_map(|endpoint| {
+            let identity = endpoint.auth.identity()?;
+            Some(Use { by: User::Endpoint(&endpoint.name), target: &endpoint.target, identity })
         });
-        let upload = self.file_upload.iter().filter_map(|upload| match &upload.auth {
-            DesiredAuth::Identity(identity) => {
-                Some(Use { by: User::FileUpload, target: &upload.container, identity })
-            }
-            DesiredAuth::Key { .. } => None,
+        let upload = self.file_upload.iter().filter_map(|upload| {
+            let identity = upload.auth.identity()?;
+            Some(Use { by: User::FileUpload, target: &upload.container, identity })
         });
         endpoints.chain(upload)
     }
@@ -214,6 +210,13 @@ impl Guardrails {
     /// Whether this target may be granted on and pointed at.
     pub fn allows_target(&self, target: &ResourceId) -> bool {
         self.scope_of(target).is_some()
+    }
+
+    /// The allowed scopes that do not lie in another one. A list at one of them has all that is below.
+    pub fn outermost_targets(&self) -> impl Iterator<Item = &ResourceId> {
+        let is_inside =
+            |scope: &ResourceId| self.targets.iter().any(|other| other != scope && scope.is_within(other));
+        self.targets.iter().filter(move |scope| !is_inside(scope))
     }
 
     /// The widest allowed scope that a target lies in: where its grants are looked for, since that is

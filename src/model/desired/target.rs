@@ -75,6 +75,11 @@ impl Target {
         }
     }
 
+    /// The name of that namespace or account.
+    pub fn service_name(&self) -> String {
+        self.service().as_ref().map_or(self.id().name(), ResourceId::name).to_owned()
+    }
+
     /// The database of a Cosmos DB container, by name.
     pub fn database(&self) -> Option<String> {
         match self {

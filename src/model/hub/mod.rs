@@ -207,36 +207,22 @@ impl HubDocument {
 
     /// All routing endpoints, of all kinds.
     pub fn endpoints(&self) -> Vec<EndpointView<'_>> {
-        EndpointKind::ALL
-            .into_iter()
-            .flat_map(|kind| {
-                let list = self.at(&kind.pointer()).and_then(Value::as_array);
-                list.into_iter()
-                    .flatten()
-                    .enumerate()
-                    .filter_map(move |(index, json)| EndpointView::new(kind, index, json))
-            })
-            .collect()
+        let of = |kind: EndpointKind| {
+            let elements = self.elements(&kind.pointer());
+            elements.filter_map(move |(index, json)| EndpointView::new(kind, index, json))
+        };
+        EndpointKind::ALL.into_iter().flat_map(of).collect()
     }
 
     /// All routes.
     pub fn routes(&self) -> Vec<RouteView<'_>> {
-        let list = self.at(RouteView::LIST).and_then(Value::as_array);
-        list.into_iter()
-            .flatten()
-            .enumerate()
-            .filter_map(|(index, json)| RouteView::new(index, json))
-            .collect()
+        self.elements(RouteView::LIST).filter_map(|(index, json)| RouteView::new(index, json)).collect()
     }
 
     /// All enrichments.
     pub fn enrichments(&self) -> Vec<EnrichmentView<'_>> {
-        let list = self.at(EnrichmentView::LIST).and_then(Value::as_array);
-        list.into_iter()
-            .flatten()
-            .enumerate()
-            .filter_map(|(index, json)| EnrichmentView::new(index, json))
-            .collect()
+        let elements = self.elements(EnrichmentView::LIST);
+        elements.filter_map(|(index, json)| EnrichmentView::new(index, json)).collect()
     }
 
     /// The file-upload setting, if the hub has one.
@@ -285,6 +271,11 @@ impl HubDocument {
 
     fn property(&self, name: &str) -> Option<&Value> {
         self.json.get("properties")?.get(name)
+    }
+
+    /// The elements of a list, with their places.
+    fn elements(&self, pointer: &str) -> impl Iterator<Item = (usize, &Value)> + use<'_> {
+        self.at(pointer).and_then(Value::as_array).into_iter().flatten().enumerate()
     }
 
     fn at(&self, pointer: &str) -> Option<&Value> {

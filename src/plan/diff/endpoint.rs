@@ -70,12 +70,7 @@ pub(super) fn differences(
         }
         (DesiredAuth::Key { .. }, auth) => differences.push(format!("{} -> key", describe_auth(&auth))),
     }
-    for (name, wanted) in want.options.members() {
-        let found = have.member(name);
-        if !found.is_some_and(|found| is_same(found, &wanted)) {
-            differences.push(format!("{name} {} -> {wanted}", found.unwrap_or(&Value::Null)));
-        }
-    }
+    differences.extend(option_differences(&want.options, have));
     differences
 }
 
@@ -124,17 +119,19 @@ fn has_key_of(have: &EndpointView<'_>, rule: Option<&str>, want: &DesiredEndpoin
     have.auth() == EndpointAuth::Key && same_rule && have.target(hub).as_ref() == Some(&want.target)
 }
 
-/// The options that differ. What is there and right is not sent again.
+fn option_differences(wanted: &EndpointOptions, have: &EndpointView<'_>) -> Vec<String> {
+    let differs = |(name, wanted): (&str, Value)| {
+        let found = have.member(name);
+        let is_there = found.is_some_and(|found| is_same(found, &wanted));
+        (!is_there).then(|| format!("{name} {} -> {wanted}", found.unwrap_or(&Value::Null)))
+    };
+    wanted.members().into_iter().filter_map(differs).collect()
+}
+
+/// The options to send: all of them, or none if they are there and right.
 fn changed_options(wanted: &EndpointOptions, have: Option<&EndpointView<'_>>) -> EndpointOptions {
     match have {
-        Some(have)
-            if wanted
-                .members()
-                .iter()
-                .all(|(name, value)| have.member(name).is_some_and(|found| is_same(found, value))) =>
-        {
-            EndpointOptions::None
-        }
+        Some(have) if option_differences(wanted, have).is_empty() => EndpointOptions::None,
         _ => wanted.clone(),
     }
 }

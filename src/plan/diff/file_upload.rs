@@ -4,7 +4,6 @@ use serde_json::Value;
 
 use super::{describe_auth, on_off};
 use crate::model::{
-    ResourceId,
     desired::{CloudToDevice, Connection, DesiredAuth, DesiredFileUpload, DesiredHub, Notifications},
     duration::IsoDuration,
     hub::{
@@ -32,10 +31,7 @@ pub(super) fn edit(want: &DesiredFileUpload, observed: &ObservedHub) -> Option<F
             target: want.container.clone(),
             endpoint_uri: facts.endpoint_uri.clone(),
             container: facts.entity.clone(),
-            identity: match &want.auth {
-                DesiredAuth::Identity(identity) => Some(identity.clone()),
-                DesiredAuth::Key { .. } => None,
-            },
+            identity: want.auth.identity().cloned(),
             connection,
         })
     };
@@ -56,9 +52,8 @@ fn storage_differences(want: &DesiredFileUpload, have: Option<&FileUploadView<'_
     let Some(have) = have else { return vec!["create".to_owned()] };
     let mut differences = Vec::new();
     if !is_for_account(have, want) {
-        let account = want.container.service();
-        let account = account.as_ref().map_or("?", ResourceId::name);
-        differences.push(format!("account {} -> {account}", have.account().unwrap_or("none")));
+        let wanted = want.container.service_name();
+        differences.push(format!("account {} -> {wanted}", have.account().unwrap_or("none")));
     }
     let (found, wanted) = (have.text("containerName").unwrap_or("none"), want.container.id().name());
     if !found.eq_ignore_ascii_case(wanted) {
@@ -81,13 +76,11 @@ fn storage_differences(want: &DesiredFileUpload, have: Option<&FileUploadView<'_
 
 /// Whether the connection string has to hold a key.
 fn needs_key(want: &DesiredFileUpload) -> bool {
-    matches!(want.auth, DesiredAuth::Key { .. }) || want.connection == Connection::AccountKey
+    want.auth.identity().is_none() || want.connection == Connection::AccountKey
 }
 
 fn is_for_account(have: &FileUploadView<'_>, want: &DesiredFileUpload) -> bool {
-    let account = want.container.service();
-    let wanted = account.as_ref().map_or("", ResourceId::name);
-    have.account().is_some_and(|account| account.eq_ignore_ascii_case(wanted))
+    have.account().is_some_and(|account| account.eq_ignore_ascii_case(&want.container.service_name()))
 }
 
 /// Values beside the entry that differ.

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use hubward::{
-    desired::{Choice, DesiredState, HubFacts},
+    desired::{Choice, DesiredState},
     model::{
         IotHubId, ResourceId,
         desired::DesiredHub,
@@ -119,10 +119,7 @@ impl World {
     }
 
     pub(crate) fn desired(&self) -> DesiredHub {
-        let (state, document) = (self.state(), self.document());
-        let tags = document.tags();
-        let tags = tags.iter().map(|(name, value)| (name.as_str(), value.as_str()));
-        match state.for_hub(&HubFacts::new(document.id(), document.location(), tags)) {
+        match self.state().for_document(&self.document()) {
             Choice::Desired(desired) => desired,
             other => panic!("the profile is not for this hub: {other:?}"),
         }

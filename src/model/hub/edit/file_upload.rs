@@ -113,8 +113,7 @@ impl FileUploadEdit {
 /// A storage connection string with the address that ARM gave, so that no host name is built.
 /// <https://learn.microsoft.com/azure/storage/common/storage-configure-connection-string>
 pub fn storage_connection(container: &Target, blob_endpoint: &str, key: Option<&str>) -> String {
-    let account = container.service();
-    let account = account.as_ref().map_or("", |account| account.name());
+    let account = container.service_name();
     let mut text =
         format!("DefaultEndpointsProtocol=https;BlobEndpoint={blob_endpoint};AccountName={account}");
     if let Some(key) = key {
