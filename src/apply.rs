@@ -3,6 +3,7 @@
 use serde::Serialize;
 use time::OffsetDateTime;
 use tracing::info;
+use uuid::Uuid;
 
 use crate::{
     arm::{ArmError, ArmWriter, Reaction},
@@ -36,6 +37,9 @@ pub enum StepOutcome {
         /// When.
         #[serde(with = "time::serde::rfc3339")]
         until: OffsetDateTime,
+        /// Whether it may be a mistake to wait: not for ever, then.
+        #[serde(skip)]
+        in_doubt: bool,
     },
     /// The service refused it for good.
     Failed {
@@ -60,6 +64,8 @@ pub struct Work<'a> {
     pub guardrails: &'a Guardrails,
     /// What the step was planned from.
     pub observed: &'a ObservedHub,
+    /// What a write of the hub is marked with.
+    pub mark: Uuid,
 }
 
 /// What became of a step, and what else was noticed.
@@ -69,21 +75,40 @@ pub struct Applied {
     /// Paths of the hub that are different and that the step did not name: somebody else wrote
     /// meanwhile, or the service did more than it was asked.
     pub moved_besides: Vec<String>,
+    /// Whether the hub was written, or may have been, whatever came of it.
+    pub wrote_hub: bool,
+}
+
+/// A hub that was not written as planned.
+struct Undone {
+    outcome: StepOutcome,
+    may_have_written: bool,
+}
+
+impl From<StepOutcome> for Undone {
+    /// Before anything was sent.
+    fn from(outcome: StepOutcome) -> Self {
+        Self { outcome, may_have_written: false }
+    }
 }
 
 impl Work<'_> {
     /// Carries out one step and tells the observer what it has to look at again.
     pub async fn apply(self, observer: &mut Observer, step: &Step) -> Applied {
-        let mut moved_besides = Vec::new();
+        let (mut moved_besides, mut wrote_hub) = (Vec::new(), false);
         let outcome = match step {
             Step::EditHub { edit } => match self.edit_hub(observer, edit).await {
                 Ok(after) => {
+                    wrote_hub = true;
                     moved_besides = edit.moved_besides(&self.observed.hub, &after);
                     observer.learn_hub(after);
                     self.measure(edit);
                     StepOutcome::Applied
                 }
-                Err(outcome) => outcome,
+                Err(Undone { outcome, may_have_written }) => {
+                    wrote_hub = may_have_written;
+                    outcome
+                }
             },
             Step::Grant(grant) => self.grant(observer, grant).await,
             Step::Revoke(revoke) => match self.arm.revoke(&revoke.id, revoke.role).await {
@@ -96,18 +121,19 @@ impl Work<'_> {
             Step::AwaitPropagation { until } => StepOutcome::Waiting {
                 cause: "the grants to spread".into(),
                 until: until.unwrap_or_else(|| self.now()),
+                in_doubt: false,
             },
         };
         let kind = kind_of(step);
         info!(hub.id = %self.observed.id(), step = %kind, outcome = ?outcome, "step: {kind}");
-        Applied { outcome, moved_besides }
+        Applied { outcome, moved_besides, wrote_hub }
     }
 
     fn now(&self) -> OffsetDateTime {
         self.arm.reader().client().clock().now()
     }
 
-    async fn edit_hub(self, observer: &mut Observer, edit: &HubEdit) -> Result<HubDocument, StepOutcome> {
+    async fn edit_hub(self, observer: &mut Observer, edit: &HubEdit) -> Result<HubDocument, Undone> {
         let mut secrets = Secrets::default();
         for need in edit.keys_needed() {
             let members = self.arm.target_key(&need).await.map_err(|error| self.refused(&error))?;
@@ -118,10 +144,12 @@ impl Work<'_> {
                 StepOutcome::Failed { cause: error.to_string() }
             },
         )?;
-        let mark = self.desired.fingerprint();
-        let written = self.arm.put_hub(self.observed.id(), &body, mark).await;
+        let written = self.arm.put_hub(self.observed.id(), &body, self.mark).await;
         observer.forget_hub();
-        written.map_err(|error| self.refused_edit(observer, edit, &error))
+        written.map_err(|error| Undone {
+            outcome: self.refused_edit(observer, edit, &error),
+            may_have_written: error.may_have_written(),
+        })
     }
 
     fn refused_edit(self, observer: &mut Observer, edit: &HubEdit, error: &ArmError) -> StepOutcome {
@@ -139,7 +167,10 @@ impl Work<'_> {
             Some(now + crate::plan::SETTLE)
         };
         match until {
-            Some(until) => StepOutcome::Waiting { cause: format!("the grants to spread ({cause})"), until },
+            Some(until) => {
+                let cause = format!("the grants to spread ({cause})");
+                StepOutcome::Waiting { cause, until, in_doubt: false }
+            }
             None => StepOutcome::Failed { cause },
         }
     }
@@ -148,7 +179,7 @@ impl Work<'_> {
         let Some(principal) = &step.principal else {
             // The identity is on, but the service does not show its principal yet.
             observer.forget_hub();
-            return self.waiting("the identity's principal".to_owned(), PRINCIPAL_PAUSE);
+            return self.doubting("the identity's principal".to_owned(), PRINCIPAL_PAUSE);
         };
         let (hub, profile) = (self.observed.id().name(), &self.desired.profile);
         let reason = format!("Hubward: hub {hub} (profile {profile})");
@@ -162,7 +193,7 @@ impl Work<'_> {
                     observer.list_again(principal);
                     StepOutcome::AlreadyInPlace
                 }
-                Reaction::PrincipalYoung => self.waiting(error.to_string(), PRINCIPAL_PAUSE * 2),
+                Reaction::PrincipalYoung => self.doubting(error.to_string(), PRINCIPAL_PAUSE * 2),
                 // The name follows from the content, so writing it again is the same write.
                 Reaction::Reread => self.waiting(error.to_string(), PRINCIPAL_PAUSE),
                 _ => self.refused(&error),
@@ -189,6 +220,7 @@ impl Work<'_> {
         match error.reaction() {
             Reaction::Reread => StepOutcome::Stale { cause },
             Reaction::Wait(pause) => self.waiting(cause, pause),
+            Reaction::Garbled(pause) => self.doubting(cause, pause),
             Reaction::MaybeNotYet | Reaction::PrincipalYoung | Reaction::AlreadyThere | Reaction::Fail => {
                 StepOutcome::Failed { cause }
             }
@@ -196,7 +228,12 @@ impl Work<'_> {
     }
 
     fn waiting(self, cause: String, pause: std::time::Duration) -> StepOutcome {
-        StepOutcome::Waiting { cause, until: self.now() + pause }
+        StepOutcome::Waiting { cause, until: self.now() + pause, in_doubt: false }
+    }
+
+    /// To be tried again, but not for ever.
+    fn doubting(self, cause: String, pause: std::time::Duration) -> StepOutcome {
+        StepOutcome::Waiting { cause, until: self.now() + pause, in_doubt: true }
     }
 
     /// The hub took what needs these grants: so long, at most, did they take to spread.

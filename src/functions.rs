@@ -107,10 +107,10 @@ impl App {
             _ => NotFound::MayPass,
         };
         let reconciler = self.reconciler.with(arm);
-        let report = reconciler.reconcile(&state, &item.hub, not_found, item.made()).await;
-        if let Outcome::Waiting { cause, until } = &report.outcome {
+        let report = reconciler.reconcile(&state, &item.hub, not_found, &item.chain()).await;
+        if let Outcome::Waiting { cause, until, .. } = &report.outcome {
             let due = patiently(*until, item.follows, self.arm.clock().now());
-            let next = item.follow_up(cause, due, report.made.clone());
+            let next = item.follow_up(cause, due, report.chain.clone());
             self.send(&next).await?;
         }
         log(&report, started.elapsed());
@@ -132,11 +132,11 @@ fn patiently(until: OffsetDateTime, follows: u32, now: OffsetDateTime) -> Offset
 
 /// One line a look, readable alone.
 fn log(report: &Report, elapsed: Duration) {
-    let Report { hub, profile, outcome, steps, grants, warnings, moved_besides, proof, made: _ } = report;
+    let Report { hub, profile, outcome, steps, grants, warnings, moved_besides, proof, chain: _ } = report;
     let (name, outcome_name, duration_ms) = (hub.name(), outcome.name(), elapsed.as_millis() as u64);
     let detail = match outcome {
         Outcome::InSync | Outcome::Changed => String::new(),
-        Outcome::Waiting { cause, until } => format!(" for {cause}, until {until}"),
+        Outcome::Waiting { cause, until, .. } => format!(" for {cause}, until {until}"),
         Outcome::Blocked { causes } | Outcome::Refused { causes } => format!(": {}", causes.join("; ")),
         Outcome::Failed { cause } => format!(": {cause}"),
     };

@@ -50,7 +50,8 @@ impl Observer {
             document: None,
             targets: BTreeMap::new(),
             user_identities: BTreeMap::new(),
-            grants: made.to_vec(),
+            // Where a list tells no times, ours are kept; whether the grant is still there is asked.
+            grants: made.iter().filter(|grant| !is_undatable(grant)).cloned().collect(),
             readable: BTreeSet::new(),
             made: made.to_vec(),
             listed: BTreeSet::new(),
@@ -72,6 +73,11 @@ impl Observer {
                 self.document.as_ref().is_some_and(|document| !document.identity().system_assigned);
         }
         Ok(self.document.as_ref())
+    }
+
+    /// Whether the hub was looked for and is not there, or on its way out.
+    pub fn is_without_hub(&self) -> bool {
+        self.document.as_ref().is_none_or(HubDocument::is_being_deleted)
     }
 
     /// The hub was written, and is this now.
@@ -213,9 +219,14 @@ impl Observer {
             );
             let scope = used.target.grant_scope(guardrails.storage_grants);
             let role = used.target.role();
-            let is_known = self.made.iter().any(|grant| {
+            let is_it = |grant: &&Grant| {
                 grant.is_of(&principal) && grant.scope == scope && grant.role == HeldRole::Ours(role)
-            });
+            };
+            let is_known = self
+                .made
+                .iter()
+                .filter(is_it)
+                .any(|made| self.grants.iter().any(|known| known.id == made.id));
             if is_newborn || is_gone || is_known || !guardrails.allows_target(&scope) {
                 continue;
             }
@@ -297,6 +308,8 @@ impl Observer {
             if let Some(at) = self.grants.iter().position(is_it) {
                 let known = self.grants.remove(at);
                 grant.created_on = grant.created_on.or(known.created_on);
+            } else if let Some(made) = self.made.iter().find(|made| is_it(made)) {
+                grant.created_on = grant.created_on.or(made.created_on);
             }
             self.grants.push(grant);
         }

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use crate::model::{IotHubId, observed::Grant};
+use crate::{model::IotHubId, reconcile::Chain};
 
 /// The one version of this message that is understood.
 const SCHEMA: &str = "hubward/work/v1";
@@ -71,9 +71,9 @@ pub enum Reason {
         /// When it was to be looked at again.
         #[serde(with = "time::serde::rfc3339")]
         due: OffsetDateTime,
-        /// Grants that looks of this chain made, with the times that Azure gave them.
-        #[serde(default, skip_serializing_if = "Vec::is_empty")]
-        made: Vec<Grant>,
+        /// What the look before handed over.
+        #[serde(flatten)]
+        chain: Chain,
     },
 }
 
@@ -98,7 +98,7 @@ impl WorkItem {
     ///
     /// Never the id of the item it follows: the broker would take it for a duplicate and the hub
     /// would be forgotten.
-    pub fn follow_up(&self, waited_for: &str, due: OffsetDateTime, made: Vec<Grant>) -> Self {
+    pub fn follow_up(&self, waited_for: &str, due: OffsetDateTime, chain: Chain) -> Self {
         let due = round_up(due);
         let ids = (0..).map(|turn: u32| {
             derive(&self.hub, &["follow-up", &due.unix_timestamp().to_string(), &turn.to_string()])
@@ -120,7 +120,7 @@ impl WorkItem {
             schema: Schema::V1,
             work_id,
             hub: self.hub.clone(),
-            reason: Reason::FollowUp { waited_for: waited_for.to_owned(), due, made },
+            reason: Reason::FollowUp { waited_for: waited_for.to_owned(), due, chain },
             follows: self.follows.saturating_add(1),
             trace_parent: self.trace_parent.clone(),
         }
@@ -134,11 +134,11 @@ impl WorkItem {
         }
     }
 
-    /// Grants that earlier looks of this chain made.
-    pub fn made(&self) -> &[Grant] {
+    /// What the look before this one handed over.
+    pub fn chain(&self) -> Chain {
         match &self.reason {
-            Reason::FollowUp { made, .. } => made,
-            Reason::Written { .. } | Reason::Deleted { .. } => &[],
+            Reason::FollowUp { chain, .. } => chain.clone(),
+            Reason::Written { .. } | Reason::Deleted { .. } => Chain::default(),
         }
     }
 
@@ -219,15 +219,18 @@ mod tests {
         let due = datetime!(2026-01-31 12:01:00.5 UTC);
         let first = WorkItem::for_event(hub(), false, Some("a".into()), None);
         let second = WorkItem::for_event(hub(), false, Some("b".into()), None);
-        let follow_up = first.follow_up("the grants to spread", due, Vec::new());
-        assert_eq!(follow_up.work_id, second.follow_up("the grants to spread", due, Vec::new()).work_id);
+        let follow_up = first.follow_up("the grants to spread", due, Chain::default());
+        assert_eq!(
+            follow_up.work_id,
+            second.follow_up("the grants to spread", due, Chain::default()).work_id
+        );
         assert_eq!(follow_up.follows, 1);
         assert_eq!(
             follow_up.reason,
             Reason::FollowUp {
                 waited_for: "the grants to spread".into(),
                 due: datetime!(2026-01-31 12:01:02 UTC),
-                made: Vec::new(),
+                chain: Chain::default(),
             }
         );
     }
@@ -236,10 +239,10 @@ mod tests {
     fn a_follow_up_that_came_early_is_followed_by_another_message() {
         let due = datetime!(2026-01-31 12:01:00 UTC);
         let mut item =
-            WorkItem::for_event(hub(), false, Some("a".into()), None).follow_up("x", due, Vec::new());
+            WorkItem::for_event(hub(), false, Some("a".into()), None).follow_up("x", due, Chain::default());
         let mut seen = std::collections::BTreeSet::from([item.work_id]);
         for _ in 0..20 {
-            item = item.follow_up("x", due, Vec::new());
+            item = item.follow_up("x", due, Chain::default());
             assert!(seen.insert(item.work_id), "an id came twice");
         }
     }

@@ -16,11 +16,15 @@ const ACTIVITY: &str = "2015-04-01";
 /// The claim that holds a caller's object id.
 const OBJECT_ID: &str = "http://schemas.microsoft.com/identity/claims/objectidentifier";
 
-/// One successful write of a hub, as the log has it.
+/// One write of a hub, as the log has it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LoggedWrite {
-    /// When.
+    /// When it got this far.
     pub at: OffsetDateTime,
+    /// Whether it took effect; if not, the service has taken it on and its end may be another entry.
+    pub succeeded: bool,
+    /// Whether the hub was deleted.
+    pub is_deletion: bool,
     /// Who, as the log names it.
     pub caller: String,
     /// Whether that is us.
@@ -30,7 +34,8 @@ pub struct LoggedWrite {
 }
 
 impl ArmReader {
-    /// The successful writes of a hub since some time ago. The log is some minutes behind.
+    /// The writes of a hub since some time ago that were not refused at the door. The log is some
+    /// minutes behind.
     pub async fn hub_writes(&self, hub: &IotHubId, since: Duration) -> Result<Vec<LoggedWrite>, ArmError> {
         let path = format!(
             "/subscriptions/{}/providers/Microsoft.Insights/eventtypes/management/values",
@@ -61,10 +66,11 @@ fn read(event: &Value, hub: &IotHubId, own: &[String]) -> Option<LoggedWrite> {
     let is = |pointer: &str, word: &str| {
         text(event, pointer).is_some_and(|found| found.eq_ignore_ascii_case(word))
     };
-    let about = is("/operationName/value", "Microsoft.Devices/IotHubs/write")
-        && is("/status/value", "Succeeded")
-        && is("/resourceId", hub.as_str());
-    if !about {
+    let is_deletion = is("/operationName/value", "Microsoft.Devices/IotHubs/delete");
+    let is_write = is("/operationName/value", "Microsoft.Devices/IotHubs/write");
+    let succeeded = is("/status/value", "Succeeded");
+    let got_on = succeeded || is("/status/value", "Accepted");
+    if !(is_write || is_deletion) || !got_on || !is("/resourceId", hub.as_str()) {
         return None;
     }
     let claim = |name: &str| event.get("claims")?.get(name)?.as_str();
@@ -73,6 +79,8 @@ fn read(event: &Value, hub: &IotHubId, own: &[String]) -> Option<LoggedWrite> {
     let is_ours = ids.into_iter().flatten().any(|id| own.iter().any(|own| own.eq_ignore_ascii_case(id)));
     Some(LoggedWrite {
         at: OffsetDateTime::parse(text(event, "/eventTimestamp")?, &Rfc3339).ok()?,
+        succeeded,
+        is_deletion,
         caller: caller.unwrap_or("unknown").to_owned(),
         is_ours,
         correlation: text(event, "/correlationId").and_then(|id| Uuid::try_parse(id).ok()),

@@ -5,8 +5,9 @@
 //! failed operation (`{"status": "Failed", "error": {…, "details": […]}}`). All become one
 //! [`ArmError`] that answers one question, [`ArmError::reaction`].
 
-use std::{fmt, time::Duration};
+use std::{fmt, sync::LazyLock, time::Duration};
 
+use regex::Regex;
 use serde_json::Value;
 
 /// A call to ARM that did not succeed.
@@ -78,6 +79,8 @@ pub struct Refusal {
 /// What a caller should do after an error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Reaction {
+    /// The answer made no sense. Once, that is something on the way; always, a person has to look.
+    Garbled(Duration),
     /// Read the resource again and plan afresh: it changed, or our write's fate is unknown.
     Reread,
     /// Nothing is wrong; come back after this time.
@@ -105,7 +108,21 @@ impl ArmError {
             ArmError::NoAnswer { .. } => Reaction::Reread,
             ArmError::NoToken { .. } => Reaction::Wait(TROUBLE),
             ArmError::OutOfTime(_) => Reaction::Wait(BUSY),
-            ArmError::Unreadable { .. } | ArmError::ForeignLink { .. } => Reaction::Fail,
+            ArmError::Unreadable { .. } => Reaction::Garbled(TROUBLE),
+            ArmError::ForeignLink { .. } => Reaction::Fail,
+        }
+    }
+
+    /// Whether a write that ended with this error was taken on by the service, or may have been. What
+    /// was refused at the door was not.
+    pub fn may_have_written(&self) -> bool {
+        match self {
+            ArmError::Refused(refusal) => refusal.later,
+            ArmError::NoToken { .. } => false,
+            ArmError::NoAnswer { .. }
+            | ArmError::Unreadable { .. }
+            | ArmError::ForeignLink { .. }
+            | ArmError::OutOfTime(_) => true,
         }
     }
 
@@ -129,9 +146,12 @@ impl Refusal {
     pub fn number(&self) -> Option<u32> {
         let parse = |text: &str| text.strip_prefix("IH").unwrap_or(text).parse().ok();
         self.details.iter().rev().chain([&self.code]).find_map(|code| parse(code)).or_else(|| {
-            let at = self.message.find("IH")?;
-            let digits: String = self.message[at + 2..].chars().take_while(char::is_ascii_digit).collect();
-            (digits.len() == 6).then(|| digits.parse().ok()).flatten()
+            // A name in the sentence may hold the two letters too.
+            self.message.match_indices("IH").find_map(|(at, _)| {
+                let digits: String =
+                    self.message[at + 2..].chars().take_while(char::is_ascii_digit).collect();
+                (digits.len() == 6).then(|| digits.parse().ok()).flatten()
+            })
         })
     }
 
@@ -241,21 +261,23 @@ fn member<'a>(json: &'a Value, name: &str) -> Option<&'a Value> {
         .or_else(|| object.iter().find(|(key, _)| key.eq_ignore_ascii_case(name)).map(|(_, value)| value))
 }
 
-/// Takes out of a service's sentence what could be a key, and bounds its length.
+/// Takes out of a service's sentence what could be a key, and bounds its length: the value after a
+/// word for one, whether as in a connection string, a URL, JSON or prose; and, wherever it stands,
+/// anything that looks like the Base64 of 256 bits or more.
 fn redact(text: &str) -> String {
-    const MARKS: [&str; 5] = ["SharedAccessKey=", "AccountKey=", "sig=", "PrimaryKey", "SecondaryKey"];
+    static KEYS: LazyLock<Vec<Regex>> = LazyLock::new(|| {
+        let patterns = [
+            r#"(?i)((?:key|secret|password|signature|\bsig)\\?["']?\s*[:=]\s*\\?["']?)[^\s"'\\;&,}]+"#,
+            r"()[A-Za-z0-9+/_-]{42,}={1,2}",
+        ];
+        patterns.into_iter().filter_map(|pattern| Regex::new(pattern).ok()).collect()
+    });
     const LONGEST: usize = 1000;
-    let mut text: String = text.chars().take(LONGEST).collect();
-    for mark in MARKS {
-        let mut from = 0;
-        while let Some(at) = text[from..].to_ascii_lowercase().find(&mark.to_ascii_lowercase()) {
-            let start = from + at + mark.len();
-            let length = text[start..].find([';', '&', ' ', '"', ',']).unwrap_or(text.len() - start);
-            text.replace_range(start..start + length, "****");
-            from = start + "****".len();
-        }
+    let mut text = text.to_owned();
+    for pattern in KEYS.iter() {
+        text = pattern.replace_all(&text, "${1}****").into_owned();
     }
-    text
+    text.chars().take(LONGEST).collect()
 }
 
 impl std::error::Error for Refusal {}
@@ -279,6 +301,8 @@ impl fmt::Display for Refusal {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     fn reaction(status: u16, body: &str) -> Reaction {
@@ -356,7 +380,35 @@ mod tests {
 
     #[test]
     fn nothing_like_a_key_stays_in_a_sentence() {
-        let text = redact("a SharedAccessKey=s3cr3t;b sig=xyz&c accountkey=qq");
-        assert!(!text.contains("s3cr3t") && !text.contains("xyz") && !text.contains("qq"), "{text}");
+        let long = format!("{}=", "Ab3/".repeat(11).trim_end_matches('/'));
+        for text in [
+            "a SharedAccessKey=s3cr3t;EntityPath=b",
+            "see https://x/y?sig=s3cr3t&se=1",
+            "accountkey = s3cr3t",
+            r#"{"primaryKey":"s3cr3t","name":"n"}"#,
+            r#"{\"secondaryKey\": \"s3cr3t\"}"#,
+            "SharedAccessKey: s3cr3t",
+            "SharedAccessSignature='s3cr3t'",
+            &format!("the value {long} is not"),
+        ] {
+            let text = redact(text);
+            assert!(!text.contains("s3cr3t") && !text.contains(&long) && text.contains("****"), "{text}");
+        }
+        for harmless in [
+            "SharedAccessKeyName=send;x",
+            "the key of a route: none",
+            "IH400117, id 7a1e4c1d9f004b7fa1a37c1a4e5b6c7d8e9f0a1b2c",
+        ] {
+            assert_eq!(redact(harmless), harmless);
+        }
+    }
+
+    #[test]
+    fn a_number_is_found_behind_a_name_that_looks_like_one() {
+        let refusal = |message: &str| {
+            Refusal::parse("PUT hub", 400, json!({"message": message}).to_string().as_bytes())
+        };
+        assert_eq!(refusal("endpoint IH-PLANT-IH12 is bad. errorcode: IH400117").number(), Some(400_117));
+        assert_eq!(refusal("endpoint IH-PLANT is bad").number(), None);
     }
 }

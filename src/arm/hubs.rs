@@ -95,7 +95,7 @@ impl ArmWriter {
         };
         let mut accepted = self.client().send(call).await?;
         accepted.body = Vec::new();
-        self.settle(LABEL, id, body.etag.as_deref(), accepted).await
+        self.settle(LABEL, id, body, accepted).await
     }
 }
 

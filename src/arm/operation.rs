@@ -19,7 +19,7 @@ use super::{
 };
 use crate::model::{
     IotHubId,
-    hub::{HubDocument, Rest},
+    hub::{HubDocument, PutBody, Rest},
 };
 
 /// Pauses before the first polls; after them, [`LATER`].
@@ -57,12 +57,12 @@ impl ArmClient {
 
 impl ArmWriter {
     /// Follows the write of a hub until the hub is at rest and shows it, and gives the hub as it is
-    /// then.
+    /// then. A new etag alone proves nothing: somebody else may have written while ours failed.
     pub(super) async fn settle(
         &self,
         label: &'static str,
         id: &IotHubId,
-        etag_before: Option<&str>,
+        sent: &PutBody,
         accepted: Answer,
     ) -> Result<HubDocument, ArmError> {
         let mut pace = Pace::new(label);
@@ -70,10 +70,10 @@ impl ArmWriter {
             pace.wait(self.client(), accepted.retry_after).await?;
             // "Not found" passes: a hub can be unreadable for a while after a write.
             let Some(hub) = self.reader().hub_as(POLL, id).await? else { continue };
-            let is_new = hub.etag().is_some() && hub.etag() != etag_before;
+            let is_new = hub.etag().is_some() && hub.etag() != sent.etag.as_deref();
             match hub.rest() {
                 Rest::Busy => {}
-                Rest::Good if is_new => return Ok(hub),
+                Rest::Good if is_new && sent.is_shown_by(&hub) => return Ok(hub),
                 Rest::Good | Rest::Bad => {
                     let Some(link) = &accepted.operation else { return Ok(hub) };
                     let answer = self.client().poll(label, link).await?;

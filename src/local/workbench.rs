@@ -25,8 +25,8 @@ use super::{
 use crate::{
     arm::{ArmClient, ArmWriter, AzureClock},
     desired::DesiredState,
-    model::{IotHubId, observed::Grant},
-    reconcile::{NotFound, Outcome, Reconciler, Report},
+    model::IotHubId,
+    reconcile::{Chain, NotFound, Outcome, Reconciler, Report},
 };
 
 /// When every workbench's time begins.
@@ -137,12 +137,12 @@ impl Workbench {
 
     /// Looks once.
     pub async fn look(&self, hub: &IotHubId) -> Report {
-        self.look_again(hub, &[]).await
+        self.look_again(hub, &Chain::default()).await
     }
 
-    /// Looks once, with the grants that looks before it made.
-    pub async fn look_again(&self, hub: &IotHubId, made: &[Grant]) -> Report {
-        self.reconciler.reconcile(&self.state, hub, NotFound::MayPass, made).await
+    /// Looks once, with what the look before it handed over.
+    pub async fn look_again(&self, hub: &IotHubId, chain: &Chain) -> Report {
+        self.reconciler.reconcile(&self.state, hub, NotFound::MayPass, chain).await
     }
 
     /// Looks, and looks again when it is time, as the scheduled messages do. Every report.
@@ -152,8 +152,8 @@ impl Workbench {
     pub async fn settle(&self, hub: &IotHubId) -> Result<Vec<Report>, WorkbenchError> {
         let mut reports: Vec<Report> = Vec::new();
         for _ in 0..PATIENCE {
-            let made = reports.last().map(|report| report.made.clone()).unwrap_or_default();
-            let report = self.look_again(hub, &made).await;
+            let chain = reports.last().map(|report| report.chain.clone()).unwrap_or_default();
+            let report = self.look_again(hub, &chain).await;
             let outcome = report.outcome.clone();
             reports.push(report);
             match outcome {

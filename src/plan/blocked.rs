@@ -12,6 +12,8 @@ use crate::model::ResourceId;
 pub enum Blocked {
     /// The hub's subscription is not in `guardrails.subscriptions`.
     HubOutOfScope,
+    /// Nothing may be changed at all.
+    ChangesOff,
     /// A target, or the scope of its grant, is not below any of `guardrails.targets`.
     TargetOutOfScope {
         /// What names it: an endpoint or file upload.
@@ -118,12 +120,16 @@ pub enum Blocked {
         /// Endpoints, or file upload.
         used_by: Vec<String>,
     },
-    /// An endpoint that something still names would be removed.
-    EndpointInUse {
-        /// The endpoint.
-        endpoint: String,
-        /// Routes and enrichments that stay.
-        used_by: Vec<String>,
+    /// The role is held under a condition, and Azure takes no second assignment beside it.
+    GrantConditional {
+        /// The identity, in words.
+        identity: String,
+        /// The role.
+        role: String,
+        /// Where.
+        scope: ResourceId,
+        /// The assignment's own id.
+        id: String,
     },
     /// The plan would remove something, and `guardrails.allowRemovals` is off.
     RemovalNotAllowed {
@@ -155,6 +161,9 @@ impl fmt::Display for Blocked {
         match self {
             Blocked::HubOutOfScope => {
                 f.write_str("the hub's subscription is not allowed; add it to guardrails.subscriptions")
+            }
+            Blocked::ChangesOff => {
+                f.write_str("guardrails.maxHubsChanged is 0: nothing is changed; raise it to go on")
             }
             Blocked::TargetOutOfScope { by, target } => {
                 write!(f, "{by}: {target} is outside guardrails.targets")
@@ -216,9 +225,11 @@ impl fmt::Display for Blocked {
             Blocked::IdentityInUse { identity, used_by } => {
                 write!(f, "the {identity} cannot be taken away: used by {}", used_by.join(", "))
             }
-            Blocked::EndpointInUse { endpoint, used_by } => {
-                write!(f, "endpoint {endpoint} cannot be removed: named by {}", used_by.join(", "))
-            }
+            Blocked::GrantConditional { identity, role, scope, id } => write!(
+                f,
+                "the {identity} holds {role} on {scope} under a condition only; remove the condition, or the role \
+                 assignment {id}"
+            ),
             Blocked::RemovalNotAllowed { what } => {
                 write!(f, "{what} would be removed, and guardrails.allowRemovals is false")
             }

@@ -4,12 +4,12 @@ use super::{
     GrantStep,
     blocked::Blocked,
     diff::{self, Stale},
-    preflight,
+    in_use, preflight,
 };
 use crate::model::{
     desired::{DesiredHub, EndpointOptions, Guardrails, IdentityRef, Switch, Target},
     hub::{EndpointView, HubEdit, Part},
-    observed::{ObservedHub, ObservedTarget},
+    observed::{HeldRole, ObservedHub, ObservedTarget},
 };
 
 /// Custom endpoints that a hub may have: paid tiers, and Free.
@@ -33,6 +33,9 @@ pub(super) fn check(
     if !guardrails.allows_hub(observed.id()) {
         blocked.push(Blocked::HubOutOfScope);
     }
+    if guardrails.max_hubs_changed == 0 {
+        blocked.push(Blocked::ChangesOff);
+    }
     for (id, principal) in &observed.user_identities {
         if principal.is_none() {
             blocked.push(Blocked::IdentityMissing { identity: id.clone() });
@@ -49,10 +52,8 @@ pub(super) fn check(
     blocked.extend(preflight::check(desired, observed, edit));
     blocked.extend(preflight::assignments(observed, grants));
     blocked.extend(limits(desired, observed, guardrails, stale));
-    blocked.extend(identities_in_use(desired, observed, guardrails));
-    if guardrails.allow_removals {
-        blocked.extend(endpoints_in_use(desired, observed, stale));
-    }
+    blocked.extend(in_use::identities(desired, observed, guardrails, stale));
+    blocked.extend(conditional(observed, grants));
     blocked
 }
 
@@ -121,15 +122,19 @@ fn endpoints(
     guardrails: &Guardrails,
     blocked: &mut Vec<Blocked>,
 ) {
-    let upload_by_key = desired.file_upload.as_ref().is_some_and(|upload| upload.auth.identity().is_none());
+    let upload_by_key = desired.file_upload.as_ref().is_some_and(diff::needs_key);
     if upload_by_key && !guardrails.allow_keys {
         blocked.push(Blocked::KeysNotAllowed { by: "file upload".to_owned() });
     }
-    let found = observed.hub.endpoints();
+    let (found, others) = (observed.hub.endpoints(), observed.hub.other_endpoints());
     for want in &desired.endpoints {
         let endpoint = want.name.clone();
         if want.auth.identity().is_none() && !guardrails.allow_keys {
             blocked.push(Blocked::KeysNotAllowed { by: format!("endpoint {endpoint}") });
+        }
+        if let Some(have) = others.iter().find(|have| have.name.eq_ignore_ascii_case(&want.name)) {
+            blocked.push(Blocked::NameTaken { endpoint, by: have.list.to_owned() });
+            continue;
         }
         let Some(have) = found.iter().find(|have| have.is_named(&want.name)) else { continue };
         if have.kind != want.target.kind() {
@@ -148,6 +153,21 @@ fn encoding_change(wanted: &EndpointOptions, have: &EndpointView<'_>) -> Option<
     let wanted = options.encoding.as_deref()?;
     let found = have.text("encoding").unwrap_or("avro");
     (!found.eq_ignore_ascii_case(wanted)).then(|| (found.to_owned(), wanted.to_owned()))
+}
+
+/// A role that is held under a condition cannot be granted a second time, and proves nothing.
+fn conditional(observed: &ObservedHub, grants: &[GrantStep]) -> Vec<Blocked> {
+    let held = grants.iter().filter_map(|step| {
+        let grant = observed.grants.iter().find(|grant| {
+            grant.is_conditional
+                && grant.scope == step.scope
+                && grant.role == HeldRole::Ours(step.role)
+                && step.principal.as_deref().is_some_and(|principal| grant.is_of(principal))
+        })?;
+        let (identity, role) = (step.identity.to_string(), step.role.to_string());
+        Some(Blocked::GrantConditional { identity, role, scope: step.scope.clone(), id: grant.id.clone() })
+    });
+    held.collect()
 }
 
 fn limits(
@@ -178,7 +198,7 @@ fn limits(
     [
         (
             "endpoints",
-            endpoints.len() - gone(|part| matches!(part, Part::Endpoint(_))),
+            endpoints.len() + hub.other_endpoints().len() - gone(|part| matches!(part, Part::Endpoint(_))),
             new_endpoints,
             of_tier(MAX_ENDPOINTS),
         ),
@@ -195,78 +215,6 @@ fn limits(
     .filter(|(_, have, new, limit)| *new > 0 && have + new > *limit)
     .map(|(what, have, new, limit)| Blocked::TooMany { what, count: have + new, limit })
     .collect()
-}
-
-/// Identities that would go although something uses them. The service refuses that for endpoints
-/// and not for file upload, so both are checked here.
-fn identities_in_use(desired: &DesiredHub, observed: &ObservedHub, guardrails: &Guardrails) -> Vec<Blocked> {
-    let have = observed.hub.identity();
-    let mut going: Vec<IdentityRef> = Vec::new();
-    if desired.identity.system == Switch::Off && have.system_assigned {
-        going.push(IdentityRef::System);
-    }
-    let detached = have.user_assigned.keys().filter(|id| desired.identity.detaches(id)).cloned();
-    going.extend(detached.map(IdentityRef::User));
-    let mut blocked = Vec::new();
-    for identity in going {
-        let outright = match &identity {
-            IdentityRef::System => true,
-            IdentityRef::User(id) => desired.identity.detach.contains(id),
-        };
-        if !guardrails.allow_removals {
-            // What only is not listed is a warning: see `warning`.
-            if outright {
-                blocked.push(Blocked::RemovalNotAllowed { what: format!("the {identity}") });
-            }
-            continue;
-        }
-        let used_by: Vec<String> = observed
-            .hub
-            .users_of(&identity)
-            .into_iter()
-            .filter(|(user, _)| !is_moved(user, desired))
-            .map(|(user, _)| user.to_string())
-            .collect();
-        if !used_by.is_empty() {
-            blocked.push(Blocked::IdentityInUse { identity: identity.to_string(), used_by });
-        }
-    }
-    blocked
-}
-
-/// Whether the desired state says what something shall use: then it no longer uses what goes.
-fn is_moved(user: &crate::model::desired::User<'_>, desired: &DesiredHub) -> bool {
-    use crate::model::desired::User;
-    match user {
-        User::Endpoint(name) => desired.endpoints.iter().any(|want| want.name.eq_ignore_ascii_case(name)),
-        User::FileUpload => desired.file_upload.is_some(),
-    }
-}
-
-/// Endpoints that would go although a route or an enrichment that stays names them.
-fn endpoints_in_use(desired: &DesiredHub, observed: &ObservedHub, stale: &Stale) -> Vec<Blocked> {
-    let hub = &observed.hub;
-    let mut blocked = Vec::new();
-    for gone in stale.parts.iter().filter(|gone| matches!(gone.part, Part::Endpoint(_))) {
-        let names_it = |names: Vec<&str>| names.iter().any(|name| name.eq_ignore_ascii_case(&gone.name));
-        let routes = hub.routes().into_iter().filter(|route| {
-            names_it(route.endpoints())
-                && !stale.holds(|part| part == Part::Route, route.name)
-                && !desired.routes.iter().any(|want| route.is_named(&want.name))
-        });
-        let routes = routes.map(|route| format!("route {}", route.name));
-        let enrichments = hub.enrichments().into_iter().filter(|enrichment| {
-            names_it(enrichment.endpoints())
-                && !stale.holds(|part| part == Part::Enrichment, enrichment.key)
-                && !desired.enrichments.iter().any(|want| want.key == enrichment.key)
-        });
-        let enrichments = enrichments.map(|enrichment| format!("enrichment {}", enrichment.key));
-        let used_by: Vec<String> = routes.chain(enrichments).collect();
-        if !used_by.is_empty() {
-            blocked.push(Blocked::EndpointInUse { endpoint: gone.name.clone(), used_by });
-        }
-    }
-    blocked
 }
 
 /// The targets that an edit writes into the hub.

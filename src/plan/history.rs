@@ -1,8 +1,9 @@
 //! Who wrote a hub before, so that two owners do not undo each other for ever.
 //!
 //! Azure remembers it for us: its activity log has every write of a hub with its caller and with the
-//! correlation id that the caller sent. Ours is the fingerprint of what was wanted, so a write of ours
-//! for the same wanted state is told from one for another.
+//! correlation id that the caller sent. Ours is made from the fingerprint of what was wanted, so a
+//! write of ours for the same wanted state is told from one for another; and from whether more writes
+//! were to follow, so that only the one that left nothing to do counts as one that can be undone.
 //! <https://learn.microsoft.com/azure/azure-monitor/platform/activity-log-schema>
 //!
 //! The log is some minutes behind. Until it has caught up, the process's own memory stands in.
@@ -17,57 +18,90 @@ pub const LOOK_BACK: Duration = Duration::hours(24);
 /// Undone so often, we stop.
 const UNDONE: usize = 2;
 
-/// One successful write of a hub.
+/// One write of a hub.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HubWrite {
-    /// When it was done.
+    /// When it got there.
     pub at: OffsetDateTime,
     /// Whether it was ours, and for which wanted state.
     pub by: Writer,
+    /// How far it got.
+    pub stage: Stage,
+}
+
+/// How far a write got.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stage {
+    /// The service took it on.
+    Accepted,
+    /// It took effect.
+    Succeeded,
 }
 
 /// Who wrote.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Writer {
-    /// We did, for the wanted state with this fingerprint.
+    /// We did, under this [`mark`].
     Us(Option<Uuid>),
     /// Somebody else, by the name that the log gives.
     Other(String),
+    /// Whoever it was, the hub was deleted. What comes after it is another hub.
+    Deleter,
 }
 
-/// Whether somebody else undoes what is wanted: our writes for just this state were followed by
-/// somebody else's, twice, and it is still (again) to be written.
+/// The mark of a write for the wanted state with a fingerprint. One that leaves nothing to write
+/// has another mark than one that more have to follow.
+pub fn mark(fingerprint: Uuid, is_last: bool) -> Uuid {
+    if is_last { fingerprint } else { Uuid::new_v5(&fingerprint, b"more to follow") }
+}
+
+/// Whether somebody else undoes what is wanted: after a write of ours that left nothing to do,
+/// somebody else wrote and we had to write for just this state again, twice, the write that is to
+/// come included. A write of ours for another state starts the count afresh.
 pub fn second_owner(writes: &[HubWrite], fingerprint: Uuid, undone_here: usize) -> Option<Blocked> {
-    let mut writes: Vec<&HubWrite> = writes.iter().collect();
+    let mut writes: Vec<&HubWrite> = writes.iter().filter(|write| write.stage == Stage::Succeeded).collect();
     writes.sort_by_key(|write| write.at);
-    let (mut times, mut open) = (0, false);
+    let (mut times, mut is_done, mut is_touched) = (0, false, false);
     let mut others: Vec<String> = Vec::new();
     for write in writes {
         match &write.by {
-            Writer::Us(mark) => open |= *mark == Some(fingerprint),
-            Writer::Other(name) => {
-                if open {
-                    times += 1;
-                    open = false;
-                    if !others.contains(name) {
-                        others.push(name.clone());
-                    }
+            Writer::Us(Some(ours)) if *ours == mark(fingerprint, true) => {
+                times += usize::from(is_touched);
+                (is_done, is_touched) = (true, false);
+            }
+            Writer::Us(Some(ours)) if *ours == mark(fingerprint, false) => {}
+            Writer::Us(_) | Writer::Deleter => {
+                (times, is_done, is_touched) = (0, false, false);
+                others.clear();
+            }
+            Writer::Other(name) if is_done => {
+                is_touched = true;
+                if !others.contains(name) {
+                    others.push(name.clone());
                 }
             }
+            Writer::Other(_) => {}
         }
     }
-    let times = times.max(undone_here);
+    let times = (times + usize::from(is_touched)).max(undone_here);
     (times >= UNDONE).then_some(Blocked::SecondOwner { times, by: others })
 }
 
-/// When the hub may be written again, if it was written as often as it may be in an hour.
+/// When the hub may be written again, if it was written as often as it may be in an hour. Writes
+/// that failed after the service had taken them on count too.
 pub fn over_budget(writes: &[HubWrite], per_hour: u32, now: OffsetDateTime) -> Option<OffsetDateTime> {
-    let mut ours: Vec<OffsetDateTime> = writes
-        .iter()
-        .filter(|write| matches!(write.by, Writer::Us(_)) && now - write.at < Duration::HOUR)
-        .map(|write| write.at)
-        .collect();
-    ours.sort();
+    let at_stage = |stage: Stage| {
+        let mut ours: Vec<OffsetDateTime> = writes
+            .iter()
+            .filter(|write| matches!(write.by, Writer::Us(_)) && write.stage == stage)
+            .filter(|write| now - write.at < Duration::HOUR)
+            .map(|write| write.at)
+            .collect();
+        ours.sort();
+        ours
+    };
+    // The same write may be there at both stages.
+    let ours = [Stage::Accepted, Stage::Succeeded].map(at_stage).into_iter().max_by_key(Vec::len)?;
     let over = ours.len().checked_sub(per_hour as usize)?;
     ours.get(over).map(|oldest_that_counts| *oldest_that_counts + Duration::HOUR)
 }
@@ -85,12 +119,15 @@ mod tests {
         let by = |word: char| match word {
             'u' => Writer::Us(Some(MARK)),
             'x' => Writer::Us(Some(Uuid::from_u128(2))),
+            'p' => Writer::Us(Some(mark(MARK, false))),
             '?' => Writer::Us(None),
+            '-' => Writer::Deleter,
             name => Writer::Other(name.to_string()),
         };
         let start = NOW - Duration::minutes(words.len() as i64);
         let at = |minute: usize| start + Duration::minutes(minute as i64);
-        words.chars().enumerate().map(|(minute, word)| HubWrite { at: at(minute), by: by(word) }).collect()
+        let write = |(minute, word)| HubWrite { at: at(minute), by: by(word), stage: Stage::Succeeded };
+        words.chars().enumerate().map(write).collect()
     }
 
     #[test]
@@ -102,7 +139,14 @@ mod tests {
             ("uttttt", None),
             ("utut", Some(2)),
             ("uutuutuut", Some(3)),
-            // Writes for another wanted state, as before a profile was changed, do not count.
+            // What happens between the two writes of an onboarding undoes nothing.
+            ("ptut", None),
+            ("ptuptut", Some(2)),
+            // A write for another wanted state, after a profile or a tag was changed, starts afresh.
+            ("uxuxu", None),
+            ("utxtutxt", None),
+            // So does a hub that was deleted and made anew.
+            ("ut-tut", None),
             ("xtxtxt", None),
             ("xtxtut", None),
             ("?t?t", None),
@@ -121,5 +165,15 @@ mod tests {
         // Written 7, 5, 3 and 1 minutes ago.
         assert_eq!(over_budget(&story("utututu"), 4, NOW), Some(NOW + Duration::minutes(53)));
         assert_eq!(over_budget(&story("utututu"), 2, NOW), Some(NOW + Duration::minutes(57)));
+    }
+
+    #[test]
+    fn a_write_that_was_taken_on_counts_once_however_it_ended() {
+        let mut writes = story("uu");
+        let accepted = |write: &HubWrite| HubWrite { stage: Stage::Accepted, ..write.clone() };
+        writes.extend(story("uuu").iter().map(accepted));
+        assert_eq!(over_budget(&writes, 4, NOW), None);
+        assert_eq!(over_budget(&writes, 3, NOW), Some(NOW + Duration::minutes(57)));
+        assert_eq!(second_owner(&story("utut").iter().map(accepted).collect::<Vec<_>>(), MARK, 0), None);
     }
 }

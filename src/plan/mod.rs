@@ -13,6 +13,7 @@ mod check;
 mod diff;
 mod excess;
 mod history;
+mod in_use;
 mod preflight;
 mod propagation;
 mod render;
@@ -20,10 +21,11 @@ mod warning;
 
 pub use blocked::Blocked;
 pub use excess::{Excess, excess, needed};
-pub use history::{HubWrite, LOOK_BACK, Writer, over_budget, second_owner};
+pub use history::{HubWrite, LOOK_BACK, Stage, Writer, mark, over_budget, second_owner};
 pub use propagation::{
     GrantState, Propagation, SETTLE, Spread, ask_again, grant_states, grants_of_unknown_age, grants_used,
 };
+pub use render::edit_lines;
 pub use warning::Warning;
 
 use serde::Serialize;
@@ -57,6 +59,11 @@ impl HubPlan {
     /// Whether nothing is to be done and nothing stands in the way.
     pub fn is_in_sync(&self) -> bool {
         self.steps.is_empty() && self.blocked.is_empty()
+    }
+
+    /// How many hub PUTs this plan takes.
+    pub fn hub_edits(&self) -> usize {
+        self.steps.iter().filter(|step| matches!(step, Step::EditHub { .. })).count()
     }
 
     /// Everything that hub PUTs of this plan change, taken together.
@@ -143,6 +150,11 @@ pub fn plan(
     now: OffsetDateTime,
 ) -> HubPlan {
     let stale = diff::stale(desired, &observed.hub);
+    let (stale, kept) = if guardrails.allow_removals {
+        in_use::removable(desired, observed, stale)
+    } else {
+        (stale, Vec::new())
+    };
     let mut edit = HubEdit {
         identity: None,
         endpoints: diff::endpoints(desired, observed),
@@ -159,27 +171,26 @@ pub fn plan(
         profile: desired.profile.clone(),
         steps: Vec::new(),
         blocked: check::check(desired, observed, guardrails, &edit, &grants, &stale),
-        warnings: warning::warnings(desired, observed, guardrails, &stale),
+        warnings: warning::warnings(desired, observed, guardrails, &stale, kept),
     };
     if plan.blocked.is_empty() {
-        plan.steps = steps(desired, observed, guardrails, edit, grants, now);
+        let identity = diff::identity(&desired.identity, &observed.hub.identity()).unwrap_or_default();
+        let detach = in_use::detachable(desired, observed, guardrails, &stale, identity.detach);
+        let identity = IdentityEdit { detach, ..identity };
+        plan.steps = steps(observed, guardrails, identity, edit, grants, now);
     }
     plan
 }
 
 fn steps(
-    desired: &DesiredHub,
     observed: &ObservedHub,
     guardrails: &Guardrails,
+    identity: IdentityEdit,
     mut edit: HubEdit,
     grants: Vec<GrantStep>,
     now: OffsetDateTime,
 ) -> Vec<Step> {
-    let IdentityEdit { system, attach, mut detach } =
-        diff::identity(&desired.identity, &observed.hub.identity()).unwrap_or_default();
-    if !guardrails.allow_removals {
-        detach.clear();
-    }
+    let IdentityEdit { system, attach, detach } = identity;
     let mut steps = Vec::new();
     let propagation = Propagation::of(&edit, observed, guardrails, now);
     let waits = propagation::needs(&edit).any(|(target, identity)| {

@@ -30,7 +30,11 @@ impl fmt::Display for HubPlan {
 impl fmt::Display for Step {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Step::EditHub { edit } => write!(f, "update the hub:\n{}", Changes(edit)),
+            Step::EditHub { edit } => {
+                let lines: Vec<String> =
+                    edit_lines(edit).iter().map(|line| format!("       {line}")).collect();
+                write!(f, "update the hub:\n{}", lines.join("\n"))
+            }
             Step::Grant(grant) => write!(f, "{grant}"),
             Step::Revoke(RevokeStep { scope, role, identity, .. }) => {
                 write!(f, "take {role} on {} away from the {identity}", scope.name())
@@ -54,73 +58,68 @@ impl fmt::Display for GrantStep {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "grant {} on {} to the {}", self.role, self.scope.name(), self.identity)?;
         if self.principal.is_none() {
-            f.write_str(" (its principal is known after the step before)")?;
+            f.write_str(" (its principal is known when the identity is there)")?;
         }
         Ok(())
     }
 }
 
 /// The changes of one PUT, one a line.
-struct Changes<'a>(&'a HubEdit);
-
-impl fmt::Display for Changes<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let HubEdit { identity, endpoints, routes, enrichments, file_upload, settings, removals } = self.0;
-        let mut lines: Vec<String> = Vec::new();
-        if let Some(identity) = identity {
-            match identity.system {
-                Some(true) => lines.push("+ system-assigned identity".into()),
-                Some(false) => lines.push("- system-assigned identity".into()),
-                None => {}
-            }
-            lines.extend(identity.attach.iter().map(|id| format!("+ user-assigned identity {}", id.name())));
-            lines.extend(identity.detach.iter().map(|id| format!("- user-assigned identity {}", id.name())));
+pub fn edit_lines(edit: &HubEdit) -> Vec<String> {
+    let HubEdit { identity, endpoints, routes, enrichments, file_upload, settings, removals } = edit;
+    let mut lines: Vec<String> = Vec::new();
+    if let Some(identity) = identity {
+        match identity.system {
+            Some(true) => lines.push("+ system-assigned identity".into()),
+            Some(false) => lines.push("- system-assigned identity".into()),
+            None => {}
         }
-        lines.extend(endpoints.iter().map(endpoint_line));
-        for edit in routes {
-            let route = &edit.route;
-            match edit.index {
-                None => lines.push(format!(
-                    "+ route {}: {} where {} -> {}{}",
-                    route.name,
-                    route.source,
-                    route.condition,
-                    route.endpoint,
-                    if route.enabled { "" } else { " (off)" }
-                )),
-                Some(_) => lines.push(format!("~ route {}: {}", route.name, edit.summary)),
-            }
-        }
-        for edit in enrichments {
-            let enrichment = &edit.enrichment;
-            match edit.index {
-                None => lines.push(format!(
-                    "+ enrichment {} = {} for {}",
-                    enrichment.key,
-                    enrichment.value,
-                    enrichment.endpoints.join(", ")
-                )),
-                Some(_) => lines.push(format!("~ enrichment {}: {}", enrichment.key, edit.summary)),
-            }
-        }
-        if let Some(edit) = file_upload {
-            match &edit.storage {
-                Some(storage) if edit.summary.starts_with("create") => lines.push(format!(
-                    "+ file upload -> container {} {}",
-                    container(&storage.target, &storage.container),
-                    storage
-                        .identity
-                        .as_ref()
-                        .map_or("with a key".to_owned(), |identity| format!("as {identity}"))
-                )),
-                _ => lines.push(format!("~ file upload: {}", edit.summary)),
-            }
-        }
-        lines.extend(settings.iter().map(|edit| format!("~ {}", edit.summary)));
-        lines.extend(removals.iter().map(|gone| format!("- {} {}", gone.part.word(), gone.name)));
-        let text: Vec<String> = lines.iter().map(|line| format!("       {line}")).collect();
-        f.write_str(&text.join("\n"))
+        lines.extend(identity.attach.iter().map(|id| format!("+ user-assigned identity {}", id.name())));
+        lines.extend(identity.detach.iter().map(|id| format!("- user-assigned identity {}", id.name())));
     }
+    lines.extend(endpoints.iter().map(endpoint_line));
+    for edit in routes {
+        let route = &edit.route;
+        match edit.index {
+            None => lines.push(format!(
+                "+ route {}: {} where {} -> {}{}",
+                route.name,
+                route.source,
+                route.condition,
+                route.endpoint,
+                if route.enabled { "" } else { " (off)" }
+            )),
+            Some(_) => lines.push(format!("~ route {}: {}", route.name, edit.summary)),
+        }
+    }
+    for edit in enrichments {
+        let enrichment = &edit.enrichment;
+        match edit.index {
+            None => lines.push(format!(
+                "+ enrichment {} = {} for {}",
+                enrichment.key,
+                enrichment.value,
+                enrichment.endpoints.join(", ")
+            )),
+            Some(_) => lines.push(format!("~ enrichment {}: {}", enrichment.key, edit.summary)),
+        }
+    }
+    if let Some(edit) = file_upload {
+        match &edit.storage {
+            Some(storage) if edit.summary.starts_with("create") => lines.push(format!(
+                "+ file upload -> container {} {}",
+                container(&storage.target, &storage.container),
+                storage
+                    .identity
+                    .as_ref()
+                    .map_or("with a key".to_owned(), |identity| format!("as {identity}"))
+            )),
+            _ => lines.push(format!("~ file upload: {}", edit.summary)),
+        }
+    }
+    lines.extend(settings.iter().map(|edit| format!("~ {}", edit.summary)));
+    lines.extend(removals.iter().map(|gone| format!("- {} {}", gone.part.word(), gone.name)));
+    lines
 }
 
 fn endpoint_line(edit: &EndpointEdit) -> String {

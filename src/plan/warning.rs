@@ -7,6 +7,7 @@ use serde::Serialize;
 use super::{
     diff::Stale,
     excess::{Excess, excess, needed},
+    in_use,
 };
 use crate::model::{
     ResourceId,
@@ -30,6 +31,13 @@ pub enum Warning {
     WouldRemove {
         /// What.
         what: String,
+    },
+    /// Something is there that should not be, and something that stays uses it.
+    InUse {
+        /// What.
+        what: String,
+        /// By what.
+        used_by: Vec<String>,
     },
     /// An identity holds a role that is more than it needs, or further up.
     ExcessGrant {
@@ -69,6 +77,9 @@ impl fmt::Display for Warning {
             Warning::WouldRemove { what } => {
                 write!(f, "{what} is not wanted and stays, because guardrails.allowRemovals is false")
             }
+            Warning::InUse { what, used_by } => {
+                write!(f, "{what} is not wanted and stays: used by {}", used_by.join(", "))
+            }
             Warning::ExcessGrant { identity, role, scope, excess } => {
                 write!(f, "the {identity} holds {role} on {scope}; {excess}")
             }
@@ -88,13 +99,16 @@ pub(super) fn warnings(
     observed: &ObservedHub,
     guardrails: &Guardrails,
     stale: &Stale,
+    kept: Vec<Warning>,
 ) -> Vec<Warning> {
-    let mut warnings = Vec::new();
-    let names: Vec<String> = observed.hub.preview_settings().into_iter().map(str::to_owned).collect();
+    let mut warnings = kept;
+    let names = observed.hub.preview_settings();
     if !names.is_empty() {
         warnings.push(Warning::PreviewSettings { names });
     }
-    if !guardrails.allow_removals {
+    if guardrails.allow_removals {
+        warnings.extend(in_use::kept_identities(desired, observed, stale));
+    } else {
         let parts = stale.parts.iter().map(|gone| format!("{} {}", gone.part.word(), gone.name));
         let others = observed.hub.identity().user_assigned.into_keys().filter(|id| {
             // What is named outright is a block; what only is not listed is a warning.

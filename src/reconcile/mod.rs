@@ -7,25 +7,20 @@
 //! turns that into a scheduled message.
 
 mod memory;
+mod permit;
 mod report;
 
-pub use report::{Outcome, Report, ReportedStep};
+pub use report::{Chain, Outcome, Report, ReportedStep};
 
 use std::sync::Arc;
 
-use tracing::warn;
-
 use crate::{
-    apply::{StepOutcome, Work},
+    apply::{Applied, StepOutcome, Work},
     arm::{ArmError, ArmReader, ArmWriter, Reaction},
     desired::{Choice, DesiredState},
-    model::{
-        IotHubId,
-        desired::{DesiredHub, Switch},
-        observed::{Grant, ObservedHub},
-    },
+    model::{IotHubId, desired::DesiredHub, hub::HubEdit, observed::ObservedHub},
     observe::Observer,
-    plan::{self, Blocked, HubPlan, HubWrite, Step, Writer, grant_states, over_budget, plan, second_owner},
+    plan::{self, Blocked, HubPlan, Step, grant_states, plan},
     prove::prove,
 };
 use memory::Memory;
@@ -73,18 +68,18 @@ impl Reconciler {
         Self { arm, memory: self.memory.clone() }
     }
 
-    /// Brings one hub to where it should be, as far as that goes now. `made` are the grants that
-    /// earlier looks of the same chain have made.
+    /// Brings one hub to where it should be, as far as that goes now. `chain` is what the look before
+    /// this one handed over.
     pub async fn reconcile(
         &self,
         state: &DesiredState,
         hub: &IotHubId,
         not_found: NotFound,
-        made: &[Grant],
+        chain: &Chain,
     ) -> Report {
         let mut report = Report::of(hub);
-        let mut observer = Observer::new(self.arm.reader().clone(), hub.clone(), made);
-        report.outcome = match choose(self.arm.reader(), &mut observer, state, not_found).await {
+        let mut observer = Observer::new(self.arm.reader().clone(), hub.clone(), &chain.made);
+        let outcome = match choose(self.arm.reader(), &mut observer, state, not_found).await {
             Err(outcome) => outcome,
             Ok(desired) => {
                 report.profile = Some(desired.profile.clone());
@@ -93,8 +88,27 @@ impl Reconciler {
                     .unwrap_or_else(|outcome| outcome)
             }
         };
-        report.made = observer.made().to_vec();
+        if matches!(outcome, Outcome::Refused { .. }) && observer.is_without_hub() {
+            self.memory.forget(hub);
+        }
+        report.chain.made = observer.made().to_vec();
+        self.end(state, chain, outcome, &mut report);
         report
+    }
+
+    /// Ends a look. What may be a mistake to wait for is waited for no longer than for a grant.
+    fn end(&self, state: &DesiredState, chain: &Chain, outcome: Outcome, report: &mut Report) {
+        report.outcome = outcome;
+        let Outcome::Waiting { cause, in_doubt: true, .. } = &report.outcome else { return };
+        let now = self.arm.reader().client().clock().now();
+        let since = chain.doubt_since.unwrap_or(now);
+        let window = &state.guardrails().grant_window;
+        if now - since > window.duration() {
+            let cause = format!("{cause} (and no better for {window})");
+            report.outcome = Outcome::Failed { cause };
+        } else {
+            report.chain.doubt_since = Some(since);
+        }
     }
 
     async fn converge(
@@ -107,6 +121,7 @@ impl Reconciler {
         let clock = self.arm.reader().client().clock();
         let guardrails = state.guardrails();
         let mut edits = 0;
+        let mut before: Option<Step> = None;
         for _ in 0..MAX_ROUNDS {
             let (observed, plan) = look(self.arm.reader(), observer, state, desired).await?;
             report.grants = grant_states(desired, &observed, guardrails, &plan.pending());
@@ -117,26 +132,43 @@ impl Reconciler {
             let Some(step) = plan.steps.first() else {
                 return Ok(self.in_sync(desired, &observed, edits > 0, report).await);
             };
-            let is_edit = matches!(step, Step::EditHub { .. });
-            if is_edit {
-                self.may_write(state, desired, &observed, report, edits).await?;
+            if before.as_ref() == Some(step) && report.moved_besides.is_empty() {
+                return Err(self.did_nothing(desired, &observed, step));
             }
-            let work = Work { arm: &self.arm, desired, guardrails, observed: &observed };
-            let applied = work.apply(observer, step).await;
-            report.moved_besides.extend(applied.moved_besides);
-            report.steps.push(ReportedStep { step: step.to_string(), outcome: applied.outcome.clone() });
-            match applied.outcome {
-                StepOutcome::Applied if is_edit => {
-                    edits += 1;
-                    self.memory.wrote(observed.id(), desired.fingerprint(), clock.now());
-                }
-                StepOutcome::Stale { .. } if is_edit => edits += 1,
+            let is_edit = matches!(step, Step::EditHub { .. });
+            if let Step::EditHub { edit } = step {
+                self.may_write(state, desired, &observed, edit, report, edits).await?;
+            }
+            let mark = plan::mark(desired.fingerprint(), plan.hub_edits() == 1);
+            let work = Work { arm: &self.arm, desired, guardrails, observed: &observed, mark };
+            let Applied { outcome, moved_besides, wrote_hub } = work.apply(observer, step).await;
+            if wrote_hub {
+                self.memory.wrote(&observed.hub, mark, clock.now());
+            }
+            report.moved_besides.extend(moved_besides);
+            report.steps.push(ReportedStep { step: step.to_string(), outcome: outcome.clone() });
+            let is_new = matches!(outcome, StepOutcome::Applied | StepOutcome::AlreadyInPlace);
+            before = plan.steps.into_iter().next().filter(|_| is_new);
+            match outcome {
+                StepOutcome::Applied | StepOutcome::Stale { .. } if is_edit => edits += 1,
                 StepOutcome::Applied | StepOutcome::AlreadyInPlace | StepOutcome::Stale { .. } => {}
-                StepOutcome::Waiting { cause, until } => return Err(Outcome::Waiting { cause, until }),
+                StepOutcome::Waiting { cause, until, in_doubt } => {
+                    return Err(Outcome::Waiting { cause, until, in_doubt });
+                }
                 StepOutcome::Failed { cause } => return Err(Outcome::Failed { cause }),
             }
         }
         Err(self.contended())
+    }
+
+    /// A step that was carried out is wanted once more, with nobody else in sight: to go on would be
+    /// to go round in circles.
+    fn did_nothing(&self, desired: &DesiredHub, observed: &ObservedHub, step: &Step) -> Outcome {
+        if let Step::EditHub { edit } = step {
+            self.memory.did_not_keep(&observed.hub, desired.fingerprint());
+            return not_kept(edit);
+        }
+        Outcome::Failed { cause: format!("Azure says that it is done, and does not show it: {step}") }
     }
 
     /// Nothing is left to do. After a write, the hub is asked what it makes of it.
@@ -148,102 +180,20 @@ impl Reconciler {
         report: &mut Report,
     ) -> Outcome {
         if was_edited {
-            self.memory.brought_in_sync(observed.id());
+            self.memory.brought_in_sync(&observed.hub);
             report.proof = Some(prove(self.arm.reader(), desired, &observed.hub).await);
         }
         let changed = report.steps.iter().any(|step| step.outcome == StepOutcome::Applied);
         if changed { Outcome::Changed } else { Outcome::InSync }
     }
 
-    /// Whether the hub may be written now: it is at rest, nobody fights over it, and it has not been
-    /// written too often.
-    async fn may_write(
-        &self,
-        state: &DesiredState,
-        desired: &DesiredHub,
-        observed: &ObservedHub,
-        report: &Report,
-        edits: usize,
-    ) -> Result<(), Outcome> {
-        let now = self.arm.reader().client().clock().now();
-        if edits >= MAX_EDITS {
-            return Err(self.contended());
-        }
-        if !observed.hub.is_ready() {
-            return Err(Outcome::Waiting {
-                cause: format!("the hub to be ready (it is {})", observed.hub.state().unwrap_or("busy")),
-                until: now + BUSY_PAUSE,
-            });
-        }
-        let hub = observed.id();
-        let here = self.memory.writes(hub);
-        let logged = if is_new_to_us(state, desired, observed, report, now) {
-            Vec::new()
-        } else {
-            self.history(hub).await
-        };
-        let mark = desired.fingerprint();
-        // Within this look, a write may take more than one PUT.
-        if edits == 0
-            && let Some(owner) = second_owner(&logged, mark, self.memory.times_in_sync(hub, mark))
-        {
-            return Err(blocked(&[owner]));
-        }
-        let per_hour = state.guardrails().max_writes_per_hub;
-        let until =
-            [&here, &logged].into_iter().filter_map(|writes| over_budget(writes, per_hour, now)).max();
-        match until {
-            Some(until) => Err(Outcome::Waiting {
-                cause: format!("the hub was written {per_hour} times within an hour"),
-                until,
-            }),
-            None => Ok(()),
-        }
-    }
-
-    /// Who wrote the hub lately, from Azure's own log.
-    async fn history(&self, hub: &IotHubId) -> Vec<HubWrite> {
-        match self.arm.reader().hub_writes(hub, plan::LOOK_BACK).await {
-            Ok(writes) => {
-                let write = |logged: crate::arm::LoggedWrite| HubWrite {
-                    at: logged.at,
-                    by: if logged.is_ours {
-                        Writer::Us(logged.correlation)
-                    } else {
-                        Writer::Other(logged.caller)
-                    },
-                };
-                writes.into_iter().map(write).collect()
-            }
-            Err(error) => {
-                warn!(hub.id = %hub, %error, "the activity log could not be read: a second owner may go unnoticed");
-                Vec::new()
-            }
-        }
-    }
-
     fn contended(&self) -> Outcome {
         Outcome::Waiting {
             cause: "other writers to leave the hub alone".into(),
             until: self.arm.reader().client().clock().now() + CONTENTION_PAUSE,
+            in_doubt: false,
         }
     }
-}
-
-/// Whether a write is explained by its being the first: the identity is being turned on, or a grant
-/// for it is fresh. Then nobody can have undone anything, and the log need not be read.
-fn is_new_to_us(
-    state: &DesiredState,
-    desired: &DesiredHub,
-    observed: &ObservedHub,
-    report: &Report,
-    now: time::OffsetDateTime,
-) -> bool {
-    let window = state.guardrails().grant_window.duration();
-    let turns_on = desired.identity.system == Switch::On && !observed.hub.identity().system_assigned;
-    let fresh = report.grants.iter().any(|grant| grant.created_on.is_some_and(|at| now - at < window));
-    let wrote_already = report.steps.iter().any(|step| step.outcome == StepOutcome::Applied);
-    turns_on || fresh || wrote_already
 }
 
 /// Reads the hub and finds the profile for it.
@@ -306,17 +256,25 @@ fn unreadable_for_now(arm: &ArmReader) -> Outcome {
     Outcome::Waiting {
         cause: "the hub to be readable".into(),
         until: arm.client().clock().now() + CONTENTION_PAUSE,
+        in_doubt: false,
     }
+}
+
+/// What became of a write that the hub takes and shows something else after.
+fn not_kept(edit: &HubEdit) -> Outcome {
+    let what = plan::edit_lines(edit).join("; ");
+    Outcome::Failed { cause: format!("the hub takes this and does not keep it: {what}") }
 }
 
 fn not_read(arm: &ArmReader, error: &ArmError) -> Outcome {
     let cause = error.explained();
-    let pause = match error.reaction() {
-        Reaction::Wait(pause) => pause,
+    let (pause, in_doubt) = match error.reaction() {
+        Reaction::Wait(pause) => (pause, false),
+        Reaction::Garbled(pause) => (pause, true),
         Reaction::Reread | Reaction::PrincipalYoung | Reaction::MaybeNotYet | Reaction::AlreadyThere => {
-            BUSY_PAUSE.unsigned_abs()
+            (BUSY_PAUSE.unsigned_abs(), false)
         }
         Reaction::Fail => return Outcome::Failed { cause },
     };
-    Outcome::Waiting { cause, until: arm.client().clock().now() + pause }
+    Outcome::Waiting { cause, until: arm.client().clock().now() + pause, in_doubt }
 }

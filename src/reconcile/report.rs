@@ -1,6 +1,6 @@
 //! What one look came to.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 
 use crate::{
@@ -33,9 +33,9 @@ pub struct Report {
     /// What the hub says after a write.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub proof: Option<Proof>,
-    /// Grants made in this chain of looks: they travel with the message that goes on with it.
+    /// What the next look of the chain has to know.
     #[serde(skip)]
-    pub made: Vec<Grant>,
+    pub chain: Chain,
 }
 
 impl Report {
@@ -49,9 +49,21 @@ impl Report {
             warnings: Vec::new(),
             moved_besides: Vec::new(),
             proof: None,
-            made: Vec::new(),
+            chain: Chain::default(),
         }
     }
+}
+
+/// What one look hands over to the next that goes on with it: it travels in the scheduled message.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Chain {
+    /// Grants that were made, with the times that Azure gave them.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub made: Vec<Grant>,
+    /// Since when the chain has been waiting for what may never come.
+    #[serde(with = "time::serde::rfc3339::option", skip_serializing_if = "Option::is_none")]
+    pub doubt_since: Option<OffsetDateTime>,
 }
 
 /// One step that was tried.
@@ -80,6 +92,9 @@ pub enum Outcome {
         /// When to look again, in Azure's time.
         #[serde(with = "time::serde::rfc3339")]
         until: OffsetDateTime,
+        /// Whether it may be a mistake to wait: not for ever, then.
+        #[serde(skip)]
+        in_doubt: bool,
     },
     /// Something stands in the way that only a person can move.
     Blocked {

@@ -103,7 +103,10 @@ async fn a_write_carries_the_etag_twice_and_its_answer_is_dropped_unread() {
         hub_at(|hub| hub["properties"]["state"] = "Transitioning".into()),
         hub_at(|_| {}),
         reply(200, &[], json!({"status": "Running"})),
-        hub_at(|hub| hub["etag"] = "AAAAAAAAAAI=".into()),
+        hub_at(|hub| {
+            hub["etag"] = "AAAAAAAAAAI=".into();
+            hub["identity"] = json!({"type": "SystemAssigned", "principalId": "p"});
+        }),
     ]);
     let body = edit().put_body(&World::new_hub().document(), &Secrets::default()).unwrap();
     let hub = ArmWriter::new(script.client()).put_hub(&hub_id("hub1"), &body, MARK).await.unwrap();
@@ -120,6 +123,22 @@ async fn a_write_carries_the_etag_twice_and_its_answer_is_dropped_unread() {
     // The hub itself is asked, and its operation only where the hub leaves it open; the signed address
     // is used as it came.
     assert_eq!(asked[3].0.uri.query(), Some("api-version=2023-06-30&asyncinfo"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_new_etag_is_not_taken_for_our_write_if_the_hub_does_not_show_it() {
+    let operation = format!("https://{ARM}/subscriptions/s/operationResults/o?api-version=2023-06-30");
+    let failed = json!({"status": "Failed", "error": {"code": "ResourceOperationFailure", "message": "m",
+        "details": [{"code": "412001", "message": "Either bad ETag was supplied"}]}});
+    let script = Script::new(vec![
+        reply(201, &[("azure-asyncoperation", &operation)], json!({})),
+        hub_at(|hub| hub["etag"] = "theirs".into()),
+        reply(200, &[], failed),
+    ]);
+    let body = edit().put_body(&World::new_hub().document(), &Secrets::default()).unwrap();
+    let error = ArmWriter::new(script.client()).put_hub(&hub_id("hub1"), &body, MARK).await.err().unwrap();
+    assert_eq!(error.reaction(), Reaction::Reread, "{error}");
+    assert!(error.may_have_written());
 }
 
 #[tokio::test(start_paused = true)]

@@ -50,7 +50,11 @@ async fn a_message_carries_session_id_and_time_and_an_entra_token() {
     let (namespace, queue) = namespace(&[]);
     let now = item();
     queue.send(&now).await.unwrap();
-    let later = now.follow_up("the grants to spread", datetime!(2026-01-31 12:01:00 UTC), Vec::new());
+    let later = now.follow_up(
+        "the grants to spread",
+        datetime!(2026-01-31 12:01:00 UTC),
+        hubward::reconcile::Chain::default(),
+    );
     queue.send(&later).await.unwrap();
 
     let seen = namespace.seen.lock().unwrap();

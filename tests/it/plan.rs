@@ -13,7 +13,7 @@ fn a_new_hub_gets_identity_grant_endpoint_and_route_in_this_order() {
     hub1 (profile standard)
       1. update the hub:
            + system-assigned identity
-      2. grant Azure Event Hubs Data Sender on telemetry-westus2 to the system-assigned identity (its principal is known after the step before)
+      2. grant Azure Event Hubs Data Sender on telemetry-westus2 to the system-assigned identity (its principal is known when the identity is there)
       3. wait until the grants have spread
       4. update the hub:
            + endpoint telemetry -> event hub ns1/telemetry-westus2 as system-assigned identity

@@ -188,6 +188,9 @@ async fn file_upload_on_a_hub_that_wants_a_key_is_told_and_then_works_with_one()
     let text = causes(last(&cloud.settle(&hub).await));
     assert!(text.contains("set fileUpload.connection: accountKey"), "{text}");
     cloud.want(&upload("accountKey"));
+    let text = causes(last(&cloud.settle(&hub).await));
+    assert_eq!(text, "file upload: a key is wanted, and guardrails.allowKeys is false");
+    cloud.want(&upload("accountKey").replace("allowRemovals: true", "allowKeys: true"));
     assert_eq!(*last(&cloud.settle(&hub).await), Outcome::Changed);
     let properties = &cloud.hub(&hub)["properties"];
     let entry = &properties["storageEndpoints"]["$default"];
@@ -256,12 +259,15 @@ async fn what_is_ours_goes_with_the_document_and_what_is_not_stays() {
     assert_eq!(routing["endpoints"]["storageContainers"], json!([]));
     assert_eq!(routing["fallbackRoute"]["isEnabled"], true);
 
-    // One that somebody else's route still leads to stays, and they are named.
+    // One that somebody else's route still leads to stays, that is told, and the rest goes on.
     cloud.sim("PATCH", "hubs/hub1", json!({"properties": {"routing": {"routes": [
         {"name": "theirs", "source": "DeviceMessages", "condition": "true", "endpointNames": ["hw-a"], "isEnabled": true}]}}, "wait": true})).await;
-    cloud.want(&profile("    ownedPrefixes: [ hw- ]\n"));
-    let text = causes(&cloud.look(&hub).await.outcome);
-    assert_eq!(text, "endpoint hw-a cannot be removed: named by route theirs");
+    cloud.want(&profile("    ownedPrefixes: [ hw- ]\n    cloudToDevice: { maxDeliveryCount: 3 }\n"));
+    let reports = cloud.settle(&hub).await;
+    assert_eq!(*last(&reports), Outcome::Changed);
+    let told: Vec<String> = reports.last().unwrap().warnings.iter().map(ToString::to_string).collect();
+    assert_eq!(told, ["endpoint hw-a is not wanted and stays: used by route theirs"]);
+    assert_eq!(cloud.hub(&hub)["properties"]["cloudToDevice"]["maxDeliveryCount"], 3);
 }
 
 #[tokio::test(start_paused = true)]

@@ -79,6 +79,8 @@ pub enum FaultKind {
     SlowOperation,
     /// This write is accepted and its operation fails (default code 412001).
     FailOperation,
+    /// This PUT of a hub is accepted and its operation succeeds, and the hub stays as it was.
+    DropChange,
     /// This role assignment is refused because nobody knows the principal.
     PrincipalNotFound,
     /// This role assignment takes `seconds` (default 600) to be effective.
@@ -198,7 +200,7 @@ impl FaultKind {
             Self::Conflict409 => hub && (write || delete),
             Self::SlowOperation | Self::FailOperation => (hub || cosmos) && (write || delete),
             Self::PrincipalNotFound | Self::LatePropagation => (assignment || cosmos) && call.method == "PUT",
-            Self::DenyIdentity => hub && call.method == "PUT",
+            Self::DenyIdentity | Self::DropChange => hub && call.method == "PUT",
             Self::DuplicateEvent | Self::LoseEvent | Self::LateEvent => write || delete,
             Self::Throttle
             | Self::ServerError

@@ -173,6 +173,27 @@ impl<'a> EndpointView<'a> {
     }
 }
 
+/// An endpoint in a list that we do not know: enough of it to leave it and what it uses alone.
+#[derive(Clone, Copy)]
+pub struct OtherEndpoint<'a> {
+    /// The list it stands in.
+    pub list: &'a str,
+    /// Its name.
+    pub name: &'a str,
+    json: &'a Value,
+}
+
+impl<'a> OtherEndpoint<'a> {
+    pub(super) fn new(list: &'a str, json: &'a Value) -> Option<Self> {
+        Some(Self { list, name: json.get("name")?.as_str()?, json })
+    }
+
+    /// How it authenticates.
+    pub fn auth(&self) -> EndpointAuth {
+        auth_of(self.json)
+    }
+}
+
 /// How an endpoint or the file-upload entry authenticates.
 fn auth_of(json: &Value) -> EndpointAuth {
     let text = |member: &str| json.get(member)?.as_str().filter(|text| !text.is_empty());

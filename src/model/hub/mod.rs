@@ -13,12 +13,15 @@ pub use edit::{
     AuthEdit, ConnectionEdit, EditError, EndpointEdit, EnrichmentEdit, FileUploadEdit, HubEdit, IdentityEdit,
     KeyNeed, Part, PutBody, Removal, RouteEdit, Secrets, SettingEdit, Slot, StorageEdit, storage_connection,
 };
-pub use endpoint::{EndpointAuth, EndpointKind, EndpointView, EnrichmentView, FileUploadView, RouteView};
+pub use endpoint::{
+    EndpointAuth, EndpointKind, EndpointView, EnrichmentView, FileUploadView, OtherEndpoint, RouteView,
+};
 pub use json::changed_paths;
 
 use std::collections::BTreeMap;
 
 use serde_json::{Map, Value};
+use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
 use super::{
     IotHubId, ResourceId, ResourceIdError,
@@ -159,6 +162,12 @@ impl HubDocument {
         self.rest() != Rest::Busy
     }
 
+    /// When the hub was made, if the service says so.
+    pub fn created_at(&self) -> Option<OffsetDateTime> {
+        let text = self.at("/systemData/createdAt")?.as_str()?;
+        OffsetDateTime::parse(text, &Rfc3339).ok()
+    }
+
     /// Whether the hub is on its way out.
     pub fn is_being_deleted(&self) -> bool {
         [self.state(), self.provisioning_state()].into_iter().flatten().any(|state| {
@@ -170,7 +179,7 @@ impl HubDocument {
 
     /// Settings that only api-versions newer than the one we write with know. A PUT might drop
     /// them, so a hub that has any is reported.
-    pub fn preview_settings(&self) -> Vec<&'static str> {
+    pub fn preview_settings(&self) -> Vec<String> {
         const NEWER: [&str; 6] = [
             "deviceStreams",
             "encryption",
@@ -179,7 +188,11 @@ impl HubDocument {
             "deviceRegistry",
             "adrProperties",
         ];
-        NEWER.into_iter().filter(|name| self.property(name).is_some_and(|value| !value.is_null())).collect()
+        let is_set = |name: &&str| self.property(name).is_some_and(|value| !value.is_null());
+        let mut names: Vec<String> = NEWER.into_iter().filter(is_set).map(str::to_owned).collect();
+        names.extend(self.other_endpoints().iter().map(|other| format!("routing.endpoints.{}", other.list)));
+        names.dedup();
+        names
     }
 
     /// The identities the hub has.
@@ -212,6 +225,21 @@ impl HubDocument {
             elements.filter_map(move |(index, json)| EndpointView::new(kind, index, json))
         };
         EndpointKind::ALL.into_iter().flat_map(of).collect()
+    }
+
+    /// Endpoints in lists that only other api-versions know, such as `cosmosDBSqlCollections`.
+    pub fn other_endpoints(&self) -> Vec<OtherEndpoint<'_>> {
+        let lists = self.at("/properties/routing/endpoints").and_then(Value::as_object);
+        let unknown = lists
+            .into_iter()
+            .flatten()
+            .filter(|(list, _)| EndpointKind::ALL.iter().all(|kind| kind.list_name() != *list));
+        unknown
+            .flat_map(|(list, elements)| {
+                let elements = elements.as_array().into_iter().flatten();
+                elements.filter_map(move |json| OtherEndpoint::new(list, json))
+            })
+            .collect()
     }
 
     /// All routes.
@@ -258,7 +286,10 @@ impl HubDocument {
     pub fn users_of(&self, identity: &IdentityRef) -> Vec<(User<'_>, EndpointAuth)> {
         let endpoints = self.endpoints().into_iter().map(|view| (User::Endpoint(view.name), view.auth()));
         let upload = self.file_upload().into_iter().map(|view| (User::FileUpload, view.auth()));
+        let others =
+            self.other_endpoints().into_iter().map(|other| (User::Endpoint(other.name), other.auth()));
         endpoints
+            .chain(others)
             .chain(upload)
             .filter(|(_, auth)| *auth == EndpointAuth::Identity(identity.clone()))
             .collect()

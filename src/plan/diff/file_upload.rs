@@ -22,7 +22,12 @@ pub(super) fn edit(want: &DesiredFileUpload, observed: &ObservedHub) -> Option<F
         let facts = observed.target(&want.container)?;
         let known = have.as_ref().filter(|have| is_for_account(have, want));
         let connection = match (known, needs_key(want)) {
+            // The mask that a hub shows for a key is echoed only where the key is in use: who knows
+            // what is behind it otherwise.
             (Some(have), true) if !have.has_key() => ConnectionEdit::WithKey,
+            (Some(have), true) if want.auth.identity().is_none() && have.auth() != EndpointAuth::Key => {
+                ConnectionEdit::WithKey
+            }
             (Some(_), _) => ConnectionEdit::Keep,
             (None, false) => ConnectionEdit::WithoutKey,
             (None, true) => ConnectionEdit::WithKey,
@@ -75,7 +80,7 @@ fn storage_differences(want: &DesiredFileUpload, have: Option<&FileUploadView<'_
 }
 
 /// Whether the connection string has to hold a key.
-fn needs_key(want: &DesiredFileUpload) -> bool {
+pub(in crate::plan) fn needs_key(want: &DesiredFileUpload) -> bool {
     want.auth.identity().is_none() || want.connection == Connection::AccountKey
 }
 

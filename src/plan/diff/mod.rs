@@ -7,6 +7,7 @@ mod endpoint;
 mod file_upload;
 mod removal;
 
+pub(super) use file_upload::needs_key;
 pub(super) use removal::{Stale, stale};
 
 use serde_json::{Value, json};

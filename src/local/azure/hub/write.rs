@@ -108,6 +108,9 @@ impl Azure {
             duration += fault.seconds.unwrap_or(600.0);
         }
         let hide = call.hits.get(FaultKind::NotFoundWindow).map(|fault| fault.seconds.unwrap_or(60.0));
+        if let Some(known) = known.as_ref().filter(|_| call.hits.get(FaultKind::DropChange).is_some()) {
+            hub = known.clone();
+        }
         let plan = Plan { kind, seconds: duration, before: known, failure, hide };
         Ok(self.accept(state, call, hub, plan, Reply::json(201, answer), false))
     }

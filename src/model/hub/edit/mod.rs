@@ -60,6 +60,9 @@ pub struct PutBody {
     pub json: Value,
     /// The document's etag, for `If-Match`.
     pub etag: Option<String>,
+    /// Where it differs from the document.
+    named: BTreeSet<String>,
+    gone: Vec<Removal>,
 }
 
 /// Why an edit did not become a PUT.
@@ -107,7 +110,8 @@ impl HubEdit {
     pub fn put_body(&self, document: &HubDocument, secrets: &Secrets) -> Result<PutBody, EditError> {
         let Edited { before, after, named } = self.make(document, secrets)?;
         let etag = document.etag().map(str::to_owned);
-        PutBody::checked(&Value::Object(before), Value::Object(after), &named, etag)
+        let named = PutBody::checked(&Value::Object(before), &after, named)?;
+        Ok(PutBody { json: Value::Object(after), etag, named, gone: self.removals.clone() })
     }
 
     /// What is different after the edit besides what it names: somebody else wrote meanwhile, or the
@@ -163,18 +167,51 @@ impl HubEdit {
 }
 
 impl PutBody {
-    /// The edited body, if it differs from the untouched one only within the named paths.
+    /// The named paths, if the edited body differs from the untouched one only within them.
     fn checked(
         untouched: &Value,
-        edited: Value,
-        named: &BTreeSet<String>,
-        etag: Option<String>,
-    ) -> Result<Self, EditError> {
-        let strayed: Vec<String> = changed_paths(untouched, &edited)
+        edited: &Map<String, Value>,
+        named: BTreeSet<String>,
+    ) -> Result<BTreeSet<String>, EditError> {
+        let strayed: Vec<String> = changed_paths(untouched, &Value::Object(edited.clone()))
             .into_iter()
             .filter(|path| !named.iter().any(|name| path_is_within(path, name)))
             .collect();
-        if strayed.is_empty() { Ok(Self { json: edited, etag }) } else { Err(EditError::Collateral(strayed)) }
+        if strayed.is_empty() { Ok(named) } else { Err(EditError::Collateral(strayed)) }
+    }
+
+    /// Whether a document shows what this body changes. A "no" is only a suspicion: the service may
+    /// write the same in other words.
+    pub fn is_shown_by(&self, document: &HubDocument) -> bool {
+        let stripped = Value::Object(strip_read_only(document.json()));
+        let shown = |path: &String| match (self.json.pointer(path), stripped.pointer(path)) {
+            (Some(sent), found) => is_within(sent, found.unwrap_or(&Value::Null)),
+            (None, _) => true,
+        };
+        let is_there = |gone: &Removal| match gone.part {
+            Part::Endpoint(kind) => {
+                document.endpoints().iter().any(|have| have.kind == kind && have.is_named(&gone.name))
+            }
+            Part::Route => document.routes().iter().any(|have| have.is_named(&gone.name)),
+            Part::Enrichment => document.enrichments().iter().any(|have| have.key == gone.name),
+        };
+        self.named.iter().all(shown) && !self.gone.iter().any(is_there)
+    }
+}
+
+/// Whether what was sent is in what was found, which may hold more. Connection strings come back
+/// masked, and words may come back in another case.
+fn is_within(sent: &Value, found: &Value) -> bool {
+    match (sent, found) {
+        (Value::Object(sent), Value::Object(found)) => sent
+            .iter()
+            .filter(|(name, _)| *name != "connectionString")
+            .all(|(name, sent)| is_within(sent, found.get(name).unwrap_or(&Value::Null))),
+        (Value::Array(sent), Value::Array(found)) => {
+            sent.len() == found.len() && sent.iter().zip(found).all(|(sent, found)| is_within(sent, found))
+        }
+        (Value::String(sent), Value::String(found)) => sent.eq_ignore_ascii_case(found),
+        (sent, found) => sent == found,
     }
 }
 
@@ -222,7 +259,9 @@ mod tests {
     fn a_change_outside_the_named_paths_is_never_sent() {
         let untouched = json!({"properties": {"routing": {"routes": [{"name": "theirs"}, {"name": "ours"}]}}, "tags": {}});
         let named = BTreeSet::from(["/properties/routing/routes/1".to_owned()]);
-        let checked = |edited: &Value| PutBody::checked(&untouched, edited.clone(), &named, None).map(|_| ());
+        let checked = |edited: &Value| {
+            PutBody::checked(&untouched, edited.as_object().unwrap(), named.clone()).map(|_| ())
+        };
 
         let mut edited = untouched.clone();
         edited["properties"]["routing"]["routes"][1]["isEnabled"] = true.into();
@@ -236,6 +275,6 @@ mod tests {
         // Not by prefix of text: route 1 named does not allow route 10.
         let named = BTreeSet::from(["/a/1".to_owned()]);
         let (before, after) = (json!({"a": vec![0; 11]}), json!({"a": [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 7]}));
-        assert!(PutBody::checked(&before, after, &named, None).is_err());
+        assert!(PutBody::checked(&before, after.as_object().unwrap(), named).is_err());
     }
 }
