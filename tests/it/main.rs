@@ -2,7 +2,9 @@
 
 mod arm_client;
 mod azure_sim;
+mod azure_sim_blobs;
 mod azure_sim_cosmos;
+mod azure_sim_jobs;
 mod azure_sim_proof;
 mod azure_sim_recordings;
 mod azure_sim_targets;

@@ -49,7 +49,8 @@ pub struct Matching {
     /// The method, such as `PUT`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub method: Option<String>,
-    /// A part of the path, or with `*` a pattern for the whole of it. Compared without case.
+    /// A part of the path, or with `*` a pattern for the whole of it. Compared without case. The path
+    /// of a call to a data plane begins with its host, as in `h1.azure-devices.net/jobs/create`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub path: Option<String>,
     /// The caller's client id or object id.
@@ -87,7 +88,7 @@ pub enum FaultKind {
     LatePropagation,
     /// The answer is 200, or `status`, and not JSON.
     BadJson,
-    /// 403 `AuthorizationFailed`.
+    /// 403 `AuthorizationFailed`; what the data planes have in its place.
     Deny,
     /// 403 `LinkedAuthorizationFailed` for a hub PUT that carries user-assigned identities.
     DenyIdentity,
@@ -99,6 +100,10 @@ pub enum FaultKind {
     LoseEvent,
     /// The event of this write comes `seconds` later (default 600).
     LateEvent,
+    /// This export or import is accepted and fails, for the reason in `message`.
+    FailJob,
+    /// This export or import takes `seconds` longer (default 600).
+    SlowJob,
 }
 
 impl Fault {
@@ -160,6 +165,13 @@ impl Fault {
         self
     }
 
+    /// With this text.
+    #[must_use]
+    pub fn message(mut self, message: impl Into<String>) -> Self {
+        self.message = Some(message.into());
+        self
+    }
+
     /// With this error code.
     #[must_use]
     pub fn code(mut self, code: impl Into<Value>) -> Self {
@@ -187,6 +199,9 @@ pub(super) struct Subject<'a> {
 impl FaultKind {
     fn applies_to(self, call: &Subject<'_>) -> bool {
         let path = call.path.to_ascii_lowercase();
+        if !path.starts_with('/') {
+            return self.applies_to_data(call.method, &path);
+        }
         let (write, delete) = (matches!(call.method, "PUT" | "PATCH"), call.method == "DELETE");
         let assignment = path.contains("/providers/microsoft.authorization/roleassignments/");
         let hub = !assignment
@@ -201,6 +216,10 @@ impl FaultKind {
             Self::SlowOperation | Self::FailOperation => (hub || cosmos) && (write || delete),
             Self::PrincipalNotFound | Self::LatePropagation => (assignment || cosmos) && call.method == "PUT",
             Self::DenyIdentity | Self::DropChange => hub && call.method == "PUT",
+            Self::FailJob | Self::SlowJob => {
+                call.method == "POST"
+                    && (path.ends_with("/exportdevices") || path.ends_with("/importdevices"))
+            }
             Self::DuplicateEvent | Self::LoseEvent | Self::LateEvent => write || delete,
             Self::Throttle
             | Self::ServerError
@@ -209,6 +228,23 @@ impl FaultKind {
             | Self::BadJson
             | Self::Deny
             | Self::SlowAnswer => true,
+        }
+    }
+}
+
+impl FaultKind {
+    /// Whether it can hit a call to a data plane, whose path begins with the host.
+    fn applies_to_data(self, method: &str, path: &str) -> bool {
+        match self {
+            Self::Throttle
+            | Self::ServerError
+            | Self::ResetBefore
+            | Self::LoseAnswer
+            | Self::BadJson
+            | Self::Deny
+            | Self::SlowAnswer => true,
+            Self::FailJob | Self::SlowJob => method == "POST" && path.ends_with("/jobs/create"),
+            _ => false,
         }
     }
 }

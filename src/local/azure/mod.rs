@@ -19,23 +19,32 @@
 
 mod activity;
 mod answer;
+mod blob;
+mod blob_service;
 mod call;
 mod cosmos;
 mod cosmos_roles;
+mod data_plane;
 mod events;
 mod faults;
 mod graph;
 mod hub;
+mod hub_service;
 mod identity;
+mod job_files;
+mod jobs;
 mod keys;
 mod network;
 mod random;
+mod registry;
+mod registry_import;
 mod resources;
 mod roles;
 mod router;
 mod samples;
 mod settings;
 mod sim;
+mod sim_data;
 mod state;
 mod targets;
 mod throttle;
@@ -74,6 +83,11 @@ struct Inner {
 }
 
 impl Azure {
+    /// The audience of tokens for the data plane of IoT hubs.
+    pub const IOT_HUBS: &str = "https://iothubs.azure.net";
+    /// The audience of tokens for storage accounts.
+    pub const STORAGE: &str = "https://storage.azure.com";
+
     /// An Azure that holds `world`.
     pub fn new(settings: Settings, world: World, clock: SimClock) -> Self {
         let state = build(&settings, &world, clock.now());
@@ -89,6 +103,13 @@ impl Azure {
     /// The token endpoints of managed identities.
     pub fn identity_router(&self) -> Router {
         identity::router(self.clone())
+    }
+
+    /// The data planes, told apart by the `Host` header, so that one address serves every hub's
+    /// `{name}.azure-devices.net` and every storage account's `{name}.blob.core.windows.net`; and the
+    /// simulator's own `/_sim/…`.
+    pub fn data_router(&self) -> Router {
+        data_plane::router(self.clone())
     }
 
     /// Where events go from now on. Until there is a sink, they are only recorded.
@@ -111,6 +132,7 @@ impl Azure {
         let state = self.lock();
         let mut all: Vec<String> = state.hubs.values().flat_map(hub::Hub::secrets).collect();
         all.extend(state.target_secrets());
+        all.extend(state.registries.values().flat_map(registry::Registry::secrets));
         all.extend(state.old_secrets.iter().cloned());
         all.extend(state.tokens.keys().cloned());
         all.push(self.inner.settings.identity_header.clone());
@@ -128,9 +150,14 @@ impl Azure {
     /// A token for Resource Manager in the name of the world's first caller, as its token endpoint
     /// would give it. `None` in a world without callers.
     pub fn token(&self) -> Option<String> {
+        self.token_for("https://management.azure.com")
+    }
+
+    /// The same for another audience, such as [`Azure::IOT_HUBS`] or [`Azure::STORAGE`].
+    pub fn token_for(&self, audience: &str) -> Option<String> {
         let mut state = self.lock();
         let caller = state.callers.first().cloned()?;
-        Some(state.token(&caller, "https://management.azure.com", &self.inner.settings).0)
+        Some(state.token(&caller, audience, &self.inner.settings).0)
     }
 
     /// The state, with every operation ended whose time has come.
@@ -138,6 +165,7 @@ impl Azure {
         let mut state = self.inner.state.lock().unwrap_or_else(PoisonError::into_inner);
         state.settle(self.inner.clock.now(), &self.inner.settings);
         state.settle_cosmos(self.inner.clock.now(), &self.inner.settings);
+        state.settle_jobs(self.inner.clock.now(), &self.inner.settings);
         state
     }
 
@@ -218,7 +246,9 @@ fn build(settings: &Settings, world: &World, now: OffsetDateTime) -> State {
         let text = document["id"].as_str().unwrap_or_default();
         let location = document["location"].as_str().unwrap_or("westus2");
         if let Some(id) = with_home(&mut state, text, location).and_then(|id| IotHubId::try_from(id).ok()) {
+            let key = id.key().to_owned();
             state.add_hub(id, document, now);
+            state.add_devices(&key, &document["devices"]);
         }
     }
     for grant in &world.role_assignments {

@@ -18,11 +18,13 @@ use super::{
     faults::{Fault, FaultKind, Hits, Subject},
     graph, resources,
     settings::seconds,
-    sim, throttle,
+    sim, sim_data, throttle,
 };
 
 /// Largest body that is read. ARM's own limit for a request is 4 MB.
 const MAX_BODY: usize = 4 * 1024 * 1024;
+/// Largest body of a blob.
+const ROOMY_BODY: usize = 256 * 1024 * 1024;
 
 pub(super) fn router(azure: Azure) -> Router {
     Router::new().fallback(serve).with_state(azure)
@@ -34,16 +36,12 @@ struct Outcome {
     hits: Hits,
 }
 
-async fn serve(Extract(azure): Extract<Azure>, request: Request) -> Response {
+/// Takes a request apart. `None` when its body is larger than may be: what ARM takes, and more for
+/// the addresses below `roomy`.
+pub(super) async fn read(azure: &Azure, request: Request, roomy: &str) -> Option<Call> {
     let (parts, body) = request.into_parts();
-    let Ok(body) = axum::body::to_bytes(body, MAX_BODY).await else {
-        let reply = Reply::arm(
-            413,
-            "RequestContentTooLarge",
-            "The request content size exceeds the maximum size of 4 MB.",
-        );
-        return respond(&azure, reply);
-    };
+    let most = if parts.uri.path().starts_with(roomy) { ROOMY_BODY } else { MAX_BODY };
+    let body = axum::body::to_bytes(body, most).await.ok()?;
     let scheme = parts.extensions.get::<Scheme>().map_or("http", |scheme| scheme.0.as_str());
     let host = parts.headers.get("host").and_then(|host| host.to_str().ok());
     let host =
@@ -52,7 +50,7 @@ async fn serve(Extract(azure): Extract<Azure>, request: Request) -> Response {
     let path = call::plain(&call::decode(parts.uri.path()));
     let target = parts.uri.path_and_query().map_or_else(|| path.clone(), |target| target.as_str().to_owned());
     let query = call::query(parts.uri.query().unwrap_or_default());
-    let mut call = Call {
+    Some(Call {
         method: parts.method.as_str().to_owned(),
         path,
         target,
@@ -65,12 +63,35 @@ async fn serve(Extract(azure): Extract<Azure>, request: Request) -> Response {
         correlation_id: String::new(),
         now: azure.inner.clock.now(),
         hits: Hits::default(),
-    };
-    if call.path == "/_sim" || call.path.starts_with("/_sim/") {
-        let reply = sim::answer(&azure, call).await;
-        azure.deliver_waiting();
-        return respond(&azure, reply);
+    })
+}
+
+/// The answer to the simulator's own addresses. All others get their call back.
+pub(super) async fn own(azure: &Azure, call: Call) -> Result<Response, Box<Call>> {
+    if call.path != "/_sim" && !call.path.starts_with("/_sim/") {
+        return Err(Box::new(call));
     }
+    if let Some(response) = sim_data::blobs(azure, &call) {
+        return Ok(response);
+    }
+    let reply = sim::answer(azure, call).await;
+    azure.deliver_waiting();
+    Ok(respond(azure, reply))
+}
+
+async fn serve(Extract(azure): Extract<Azure>, request: Request) -> Response {
+    let Some(call) = read(&azure, request, "/_sim/").await else {
+        let reply = Reply::arm(
+            413,
+            "RequestContentTooLarge",
+            "The request content size exceeds the maximum size of 4 MB.",
+        );
+        return respond(&azure, reply);
+    };
+    let mut call = match own(&azure, call).await {
+        Ok(response) => return response,
+        Err(call) => *call,
+    };
     let Outcome { reply, hits } = azure.arm(&mut call);
     azure.deliver_waiting();
     if let Some(fault) = hits.get(FaultKind::SlowAnswer) {
@@ -414,7 +435,7 @@ fn respond(azure: &Azure, reply: Reply) -> Response {
 }
 
 /// A response that breaks off: what a lost connection looks like to the caller.
-fn broken() -> Response {
+pub(super) fn broken() -> Response {
     let end = futures::stream::once(async {
         Err::<Bytes, _>(std::io::Error::new(std::io::ErrorKind::ConnectionReset, "the connection was lost"))
     });

@@ -34,6 +34,22 @@ pub struct Settings {
 
     /// Seconds that a write of a role assignment inside a Cosmos DB account takes. Recorded: under 30.
     pub cosmos_role_seconds: f64,
+    /// Seconds that an export or import is `enqueued`.
+    pub job_queue_seconds: f64,
+    /// Seconds that an export or import is `running`. Seen: about 3 for a small export.
+    pub job_seconds: f64,
+    /// Seconds more for each thousand devices.
+    pub job_seconds_per_thousand: f64,
+    /// Whether the record of an export or import shows the containers' addresses,
+    /// `storageAuthenticationType` and `identity`. Older tests of clients expect them; a live hub had
+    /// none.
+    pub jobs_echo_storage: bool,
+    /// Whether an import without a failed line writes its log too, empty. Documented so.
+    /// <https://learn.microsoft.com/azure/iot-hub/iot-hub-how-to-clone>
+    pub empty_import_log: bool,
+    /// Whether an import is refused with `BlobContainerValidationError` when its blob is not there,
+    /// rather than accepted to fail. Both have been told.
+    pub check_input_blob: bool,
     /// Most role assignments of a subscription.
     /// <https://learn.microsoft.com/azure/role-based-access-control/troubleshoot-limits>
     pub role_assignment_limit: usize,
@@ -102,6 +118,12 @@ impl Default for Settings {
             propagation_min_seconds: 15.0,
             propagation_max_seconds: 45.0,
             cosmos_role_seconds: 15.0,
+            job_queue_seconds: 2.0,
+            job_seconds: 20.0,
+            job_seconds_per_thousand: 1.0,
+            jobs_echo_storage: false,
+            empty_import_log: true,
+            check_input_blob: false,
             role_assignment_limit: 4000,
             activity_log_delay_seconds: 300.0,
             check_if_match: true,
@@ -144,6 +166,9 @@ impl Settings {
             propagation_min_seconds: 0.0,
             propagation_max_seconds: 0.0,
             cosmos_role_seconds: 0.0,
+            job_queue_seconds: 0.0,
+            job_seconds: 0.0,
+            job_seconds_per_thousand: 0.0,
             activity_log_delay_seconds: 0.0,
             throttling: Throttling { enabled: false, ..Throttling::default() },
             events: EventSettings { delay_seconds: 0.0, ..EventSettings::default() },

@@ -34,6 +34,7 @@ pub(super) async fn answer(azure: &Azure, call: Call) -> Reply {
         ("POST", "events", "") => emit(azure, &call),
         ("POST", "hubs", "") => create(azure, call).await,
         ("POST", "hubs", name) if name.ends_with("/messages") => device_message(azure, &call, name),
+        ("GET" | "POST", "hubs", name) if name.ends_with("/devices") => devices(azure, &call, name),
         ("PUT" | "PATCH" | "DELETE", "hubs", name) if !name.is_empty() => change(azure, call, name).await,
         ("PATCH", "targets", "") => change_target(azure, &call),
         _ => Err(problem(404, "there is no such address; see src/local/azure/README.md")),
@@ -100,6 +101,29 @@ fn device_message(azure: &Azure, call: &Call, path: &str) -> Answer {
     let mut state = azure.lock();
     let hub = state.hubs.get(id.key()).cloned().ok_or_else(missing)?;
     Ok(Reply::json(200, super::hub::device::send(&mut state, &hub, &Value::Object(message), call.now)))
+}
+
+/// The devices of a hub: GET lists them, POST adds `count` of them (named `prefix` and a number), those in
+/// `devices`, and the `configurations`.
+fn devices(azure: &Azure, call: &Call, path: &str) -> Answer {
+    let name = path.trim_end_matches("/devices");
+    let id = hub_id(azure, name).ok_or_else(|| problem(404, format!("there is no hub `{name}`")))?;
+    if call.method == "GET" {
+        return Ok(Reply::json(200, azure.lock().registry_view(id.key())));
+    }
+    let body = Value::Object(object(call)?);
+    super::registry::check_devices(&body["devices"])
+        .map_err(|err| problem(400, format!("devices: {err}")))?;
+    let mut state = azure.lock();
+    let count = body["count"].as_u64().and_then(|count| usize::try_from(count).ok()).unwrap_or_default();
+    state.make_devices(id.key(), count, body["prefix"].as_str().unwrap_or("device-"));
+    state.add_devices(id.key(), &body["devices"]);
+    for configuration in body["configurations"].as_array().into_iter().flatten() {
+        state
+            .import_configuration(id.key(), &configuration.to_string())
+            .map_err(|err| problem(400, format!("configurations: {}", err.view())))?;
+    }
+    Ok(Reply::json(201, state.registry_view(id.key())))
 }
 
 /// Changes what a hub sends to: `properties` and `networkRuleSet` are merged into what is there,

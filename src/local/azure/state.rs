@@ -8,14 +8,17 @@ use time::OffsetDateTime;
 use super::{
     activity::Activity,
     answer::iso,
+    blob::Container,
     call::Caller,
     cosmos_roles::{CosmosGrant, CosmosOperation},
     events::Events,
     faults::Faults,
     hub::{Health, Hub, Operation},
     identity::Token,
+    jobs::Job,
     keys::Rule,
     random::Random,
+    registry::Registry,
     resources::{Group, Identity},
     roles::Assignment,
     settings::{Settings, seconds},
@@ -45,6 +48,12 @@ pub(super) struct State {
     pub(super) identities: BTreeMap<String, Identity>,
     /// What hubs send to, as a GET shows it.
     pub(super) targets: BTreeMap<String, Value>,
+    /// What containers hold, by the container's id.
+    pub(super) blobs: BTreeMap<String, Container>,
+    /// The devices of hubs, by the hub's id.
+    pub(super) registries: BTreeMap<String, Registry>,
+    /// Exports and imports, oldest first.
+    pub(super) jobs: Vec<Job>,
     /// Shared access rules of namespaces, event hubs, queues and topics.
     pub(super) rules: BTreeMap<String, Rule>,
     /// The properties of each namespace's network rule set, by the namespace's id.
@@ -78,6 +87,7 @@ pub(super) struct Principal {
 #[derive(Debug, Default)]
 pub(super) struct Counters {
     pub(super) arm_calls: u64,
+    pub(super) data_calls: u64,
     pub(super) hub_puts: u64,
     pub(super) hub_puts_accepted: u64,
     pub(super) throttled: u64,
@@ -102,6 +112,9 @@ impl State {
             principals: BTreeMap::new(),
             identities: BTreeMap::new(),
             targets: BTreeMap::new(),
+            blobs: BTreeMap::new(),
+            registries: BTreeMap::new(),
+            jobs: Vec::new(),
             rules: BTreeMap::new(),
             rule_sets: BTreeMap::new(),
             cosmos: Vec::new(),
@@ -157,7 +170,8 @@ impl State {
 
     /// All that `GET /_sim/state` shows. Holds no secret.
     pub(super) fn view(&self, now: OffsetDateTime, speed: f64) -> Value {
-        let Counters { arm_calls, hub_puts, hub_puts_accepted, throttled, calls } = &self.counters;
+        let Counters { arm_calls, data_calls, hub_puts, hub_puts_accepted, throttled, calls } =
+            &self.counters;
         let hubs: Vec<Value> =
             self.hubs.values().map(|hub| hub.view(self, super::hub::NEWEST_VERSION)).collect();
         let assignments: Vec<Value> = self
@@ -192,8 +206,10 @@ impl State {
             "roleAssignments": assignments,
             "cosmosRoleAssignments": cosmos,
             "running": operations,
+            "jobs": self.jobs_view(now),
             "counters": {
                 "armCalls": arm_calls,
+                "dataCalls": data_calls,
                 "hubPuts": hub_puts,
                 "hubPutsAccepted": hub_puts_accepted,
                 "throttled": throttled,

@@ -131,6 +131,7 @@ impl State {
     pub(super) fn remove_target(&mut self, key: &str) -> bool {
         let was_there = self.targets.contains_key(key);
         self.targets.retain(|id, _| !is_within(id, key));
+        self.blobs.retain(|id, _| !is_within(id, key));
         self.rules.retain(|id, _| !is_within(id, key));
         self.rule_sets.retain(|id, _| id != key);
         self.cosmos.retain(|grant| !is_within(&grant.account, key));

@@ -41,7 +41,8 @@ pub struct World {
     pub authorization_rules: Vec<AuthorizationRule>,
     /// Role assignments; old enough to be effective.
     pub role_assignments: Vec<Assignment>,
-    /// IoT hubs: partial documents, each at least with `id`.
+    /// IoT hubs: partial documents, each at least with `id`. `devices` is how many there are, or a list
+    /// of them as an import has it.
     pub iot_hubs: Vec<Value>,
     /// Who may get tokens. The first is whoever asks without a client id.
     pub callers: Vec<CallerIdentity>,
@@ -328,6 +329,9 @@ impl World {
             let field = format!("iotHubs[{at}].id");
             let id = hub.get("id").and_then(Value::as_str).ok_or_else(|| problem(&field, "is missing"))?;
             IotHubId::parse(id).map_err(|err| problem(&field, err))?;
+            let devices = hub.get("devices").unwrap_or(&Value::Null);
+            super::registry::check_devices(devices)
+                .map_err(|err| problem(&format!("iotHubs[{at}].devices"), err))?;
         }
         for (at, caller) in self.callers.iter().enumerate() {
             guid(&format!("callers[{at}].clientId"), &caller.client_id)?;

@@ -47,15 +47,20 @@ pub(super) fn check(
 /// A hub that restricts its way out reaches what its list names, and nothing else.
 /// <https://learn.microsoft.com/azure/iot-hub/iot-hub-outbound-network-restrictions>
 fn outbound(hub: &Hub, name: &str, host: &str, codes: &RefusalCodes) -> Result<(), HubError> {
-    if hub.properties.get("restrictOutboundNetworkAccess").is_none_or(|value| value != true) {
-        return Ok(());
-    }
-    let allowed = hub.properties["allowedFqdnList"].as_array().map_or(&[][..], Vec::as_slice);
-    if allowed.iter().filter_map(Value::as_str).any(|known| known.eq_ignore_ascii_case(host)) {
+    if may_reach(hub, host) {
         return Ok(());
     }
     let message = format!("endpointName:{name}, exceptionMessage:'{host}' is not in the allowedFqdnList.");
     Err(HubError::new(codes.outbound_denied, message))
+}
+
+/// Whether a hub's own rules let it out to a host.
+pub(super) fn may_reach(hub: &Hub, host: &str) -> bool {
+    if hub.properties.get("restrictOutboundNetworkAccess").is_none_or(|value| value != true) {
+        return true;
+    }
+    let allowed = hub.properties["allowedFqdnList"].as_array().map_or(&[][..], Vec::as_slice);
+    allowed.iter().filter_map(Value::as_str).any(|known| known.eq_ignore_ascii_case(host))
 }
 
 fn refused(refusal: Refusal, list: &str, name: &str, endpoint: &Value, codes: &RefusalCodes) -> HubError {

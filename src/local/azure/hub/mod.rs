@@ -2,13 +2,14 @@
 //!
 //! `document` completes documents, `secrets` masks them and puts keys back, `validate` refuses them for
 //! what is in them, `access` for what they send to, `write` carries out PUT, PATCH and DELETE as
-//! operations that take time, `routes` tests routes, `device` sends through them, `read` answers
-//! everything else.
+//! operations that take time, `routes` tests routes, `device` sends through them, `job_access` lets
+//! exports and imports to their containers, `read` answers everything else.
 //! <https://learn.microsoft.com/rest/api/iothub/iot-hub-resource>
 
 mod access;
 pub(super) mod device;
 mod document;
+pub(super) mod job_access;
 mod key_access;
 mod operation;
 mod query;
@@ -122,6 +123,11 @@ impl Hub {
     /// Whether the directory of hubs answers 404 for it just now.
     pub(super) fn is_hidden(&self, now: OffsetDateTime) -> bool {
         self.hidden_until.is_some_and(|until| now < until)
+    }
+
+    /// Whether its data plane answers yet.
+    pub(super) fn is_born(&self) -> bool {
+        self.phase != Phase::Activating
     }
 
     /// Every key in it.

@@ -114,6 +114,9 @@ impl Azure {
                 let all = state.health_of(&hub);
                 Ok(page(call, all, self.inner.settings.page_size))
             }
+            ("POST", ["exportdevices" | "importdevices"]) | ("GET", ["jobs"] | ["jobs", _]) => {
+                self.arm_jobs(state, call, id.key(), below)
+            }
             ("POST", ["routing", "routes", "$testall"]) => routes::test_all(&hub, call),
             ("POST", ["routing", "routes", "$testnew"]) => routes::test_new(call),
             ("GET", ["skus"]) => {
