@@ -134,14 +134,16 @@ fn check_conditions(call: &Call, blob: Option<&Blob>) -> Result<(), Sent> {
     let names = |list: &str, blob: &Blob| {
         list.split(',').map(|tag| tag.trim().trim_matches('"')).any(|tag| tag == "*" || tag == blob.etag)
     };
-    if let Some(list) = call.header("if-match") {
-        if !blob.is_some_and(|blob| names(list, blob)) {
-            let text = "The condition specified using HTTP conditional header(s) is not met.";
-            return Err(error(call, 412, "ConditionNotMet", text));
-        }
+    let unmet = || {
+        let text = "The condition specified using HTTP conditional header(s) is not met.";
+        error(call, 412, "ConditionNotMet", text)
+    };
+    let matches = |list: &str| blob.is_some_and(|blob| names(list, blob));
+    if call.header("if-match").is_some_and(|list| !matches(list)) {
+        return Err(unmet());
     }
     let Some(list) = call.header("if-none-match") else { return Ok(()) };
-    if !blob.is_some_and(|blob| names(list, blob)) {
+    if !matches(list) {
         return Ok(());
     }
     Err(match call.method.as_str() {
@@ -149,12 +151,7 @@ fn check_conditions(call: &Call, blob: Option<&Blob>) -> Result<(), Sent> {
         _ if list.trim() == "*" => {
             error(call, 409, "BlobAlreadyExists", "The specified blob already exists.")
         }
-        _ => error(
-            call,
-            412,
-            "ConditionNotMet",
-            "The condition specified using HTTP conditional header(s) is not met.",
-        ),
+        _ => unmet(),
     })
 }
 
