@@ -8,6 +8,8 @@ use std::{fmt, net::IpAddr, path::PathBuf};
 use azure_core::http::Url;
 use uuid::Uuid;
 
+use crate::arm::HUB_SCOPE;
+
 /// One of the clouds that Azure runs.
 ///
 /// Hosts: <https://learn.microsoft.com/azure/azure-government/compare-azure-government-global-azure>
@@ -72,6 +74,10 @@ pub struct AzureSettings {
     pub cloud: Cloud,
     /// `HUBWARD_ARM_ENDPOINT`, by default the cloud's.
     pub arm_endpoint: Url,
+    /// `HUBWARD_IOTHUB_SCOPE`: the token scope of hubs' own service APIs.
+    pub hub_scope: String,
+    /// `HUBWARD_DATA_ENDPOINT`: where a local cloud answers for hubs and storage accounts. Loopback only.
+    pub data_endpoint: Option<Url>,
     /// `AZURE_CLIENT_ID`: the user-assigned identity to run as.
     pub client_id: Option<Uuid>,
     /// Whether the platform offers a managed identity (`IDENTITY_ENDPOINT`, `IDENTITY_HEADER`).
@@ -158,6 +164,16 @@ impl AzureSettings {
     }
 }
 
+/// The Service Bus namespace's address: what commands that ask for work need besides.
+///
+/// # Errors
+/// It is not set, or no address.
+pub fn bus_endpoint(environment: &impl Environment) -> Result<Url, Mistakes> {
+    let mut reader = Reader { environment, mistakes: Vec::new() };
+    let endpoint = reader.bus_endpoint();
+    endpoint.filter(|_| reader.mistakes.is_empty()).ok_or(Mistakes(reader.mistakes))
+}
+
 /// The log filter: `RUST_LOG`, or `info`.
 pub fn log_filter(environment: &impl Environment) -> String {
     environment.get("RUST_LOG").unwrap_or_else(|| "info".to_owned())
@@ -222,14 +238,40 @@ impl<E: Environment> Reader<'_, E> {
         if identity[0].as_deref().is_some_and(|text| Url::parse(text).is_err()) {
             self.mistakes.push("IDENTITY_ENDPOINT is not a URL".into());
         }
+        let hub_scope = self.hub_scope();
+        let data_endpoint = self.data_endpoint();
         let profiles = self.profiles();
         Some(AzureSettings {
+            hub_scope,
+            data_endpoint,
             cloud,
             arm_endpoint: arm_endpoint?,
             client_id,
             has_managed_identity: identity[0].is_some(),
             profiles: profiles?,
         })
+    }
+
+    fn hub_scope(&mut self) -> String {
+        let Some(text) = self.environment.get("HUBWARD_IOTHUB_SCOPE") else { return HUB_SCOPE.to_owned() };
+        if !text.starts_with("https://") || !text.ends_with("/.default") {
+            self.mistakes
+                .push(format!("HUBWARD_IOTHUB_SCOPE is not a token scope; write such as {HUB_SCOPE}"));
+        }
+        text
+    }
+
+    fn data_endpoint(&mut self) -> Option<Url> {
+        const NAME: &str = "HUBWARD_DATA_ENDPOINT";
+        let text = self.environment.get(NAME)?;
+        let url = self.endpoint(NAME, &text)?;
+        if is_loopback(&url) {
+            return Some(url);
+        }
+        self.mistakes.push(format!(
+            "{NAME} is for a local cloud, on loopback; leave it out: hubs and storage accounts tell their addresses"
+        ));
+        None
     }
 
     fn cloud(&mut self) -> Cloud {
@@ -299,7 +341,7 @@ impl<E: Environment> Reader<'_, E> {
 }
 
 /// Whether an address is on this machine.
-fn is_loopback(url: &Url) -> bool {
+pub(crate) fn is_loopback(url: &Url) -> bool {
     url.host_str().is_some_and(|host| {
         host.eq_ignore_ascii_case("localhost")
             || host.trim_matches(['[', ']']).parse::<IpAddr>().is_ok_and(|address| address.is_loopback())

@@ -2,9 +2,10 @@
 
 use std::{sync::Arc, time::Duration};
 
+use async_trait::async_trait;
 use azure_core::{
     credentials::TokenCredential,
-    http::{ClientOptions, HttpClient, Transport},
+    http::{AsyncRawResponse, ClientOptions, HttpClient, Request, Transport, Url},
 };
 use azure_identity::{
     DeveloperToolsCredential, ManagedIdentityCredential, ManagedIdentityCredentialOptions, UserAssignedId,
@@ -12,7 +13,7 @@ use azure_identity::{
 
 use crate::{
     arm::{ArmClient, AzureClock},
-    config::AzureSettings,
+    config::{AzureSettings, is_loopback},
 };
 
 /// Longest wait for a connection.
@@ -55,6 +56,10 @@ pub fn arm_client(
     credential: Arc<dyn TokenCredential>,
     transport: Arc<dyn HttpClient>,
 ) -> ArmClient {
+    let transport: Arc<dyn HttpClient> = match &settings.data_endpoint {
+        Some(endpoint) => Arc::new(LocalData { endpoint: endpoint.clone(), transport }),
+        None => transport,
+    };
     ArmClient::new(
         settings.arm_endpoint.clone(),
         settings.cloud.arm_scope(),
@@ -62,4 +67,33 @@ pub fn arm_client(
         transport,
         AzureClock::local(),
     )
+    .with_hub_scope(settings.hub_scope.clone())
+}
+
+/// In a local cloud, one loopback address answers for all hubs and storage accounts, which are told apart
+/// by `Host`. What goes to loopback anyway (Resource Manager) passes as it is.
+#[derive(Debug)]
+struct LocalData {
+    endpoint: Url,
+    transport: Arc<dyn HttpClient>,
+}
+
+#[async_trait]
+impl HttpClient for LocalData {
+    async fn execute_request(&self, request: &Request) -> azure_core::Result<AsyncRawResponse> {
+        let url = request.url();
+        if is_loopback(url) {
+            return self.transport.execute_request(request).await;
+        }
+        let mut local = self.endpoint.clone();
+        local.set_path(url.path());
+        local.set_query(url.query());
+        let mut call = Request::new(local, request.method());
+        for (name, value) in request.headers().iter() {
+            call.insert_header(name.clone(), value.clone());
+        }
+        call.insert_header("host", url.authority().to_owned());
+        call.set_body(request.body().clone());
+        self.transport.execute_request(&call).await
+    }
 }

@@ -1,4 +1,5 @@
-//! The three functions: events become work items, work items become looks at hubs.
+//! The four functions: events and schedules become work items, work items become looks at hubs and steps
+//! of bulk jobs.
 //!
 //! They translate and nothing more. What is understood ends with status 200, whatever came of it;
 //! a function fails only when work could not be made durable, so that its trigger delivers again.
@@ -12,22 +13,29 @@ use tracing::{Instrument, error, info, info_span, warn};
 use uuid::Uuid;
 
 use crate::{
-    arm::{ArmClient, ArmWriter},
+    arm::{ArmClient, ArmReader, ArmWriter},
     bus::WorkQueue,
+    desired::{Choice, DesiredState},
     events::{self, Change, HubEvent, Verdict},
     handler::{
         EventGridTrigger, HandlerError, InvocationContext, InvocationResponse, QueueTrigger, Runtime,
-        ServiceBusTrigger,
+        ServiceBusTrigger, TimerTrigger,
+    },
+    jobs::{self, Advance, JobReport, run::Jobs},
+    model::{
+        hub::HubDocument,
+        job::{JobItem, JobRequest},
     },
     profiles::Profiles,
     prove::Proof,
     reconcile::{NotFound, Outcome, Reconciler, Report},
+    schedule::{self, Ncrontab},
     telemetry::{self, Telemetry},
     work::{Reason, WorkItem},
 };
 
 /// The functions' names: the folders in `functions/`.
-pub const NAMES: [&str; 3] = ["HubEvent", "HubEventQueue", "Work"];
+pub const NAMES: [&str; 4] = ["HubEvent", "HubEventQueue", "ScheduledExport", "Work"];
 
 /// Longest time a function runs. Shorter than `functionTimeout` in host.json, at which the host
 /// kills the whole process and everything else that is running in it.
@@ -39,6 +47,8 @@ pub const LOOK_UNTIL: Duration = Duration::from_secs(8 * 60);
 const MISSING_LOOKS: u32 = 3;
 /// Looks of one chain after which the pauses between them grow.
 const PATIENT_LOOKS: u32 = 20;
+/// How far back every tick looks for exports that have become due. Less than the broker remembers ids.
+const LOOK_BACK: time::Duration = time::Duration::minutes(5);
 /// Longest pause between looks.
 const LONGEST_PAUSE: Duration = Duration::from_secs(15 * 60);
 
@@ -96,8 +106,39 @@ impl App {
         event.change == Change::Written && caller.is_some() && caller == self.client_id
     }
 
-    /// Looks at one hub, and hands over what is left to do.
+    /// Does what a work item asks for.
     async fn work(&self, item: WorkItem) -> Result<InvocationResponse, HandlerError> {
+        match &item.reason {
+            Reason::Job { item: job, .. } => self.job(&item, job).await,
+            Reason::Written { .. } | Reason::Deleted { .. } | Reason::FollowUp { .. } => {
+                self.look(item).await
+            }
+        }
+    }
+
+    /// Takes one step of a bulk job, and hands over the next.
+    async fn job(&self, work: &WorkItem, item: &JobItem) -> Result<InvocationResponse, HandlerError> {
+        let state = self.profiles.current().await.map_err(HandlerError::transient)?;
+        let arm = ArmWriter::new(self.arm.until(Instant::now() + LOOK_UNTIL));
+        let jobs = Jobs { arm: &arm, guardrails: state.guardrails() };
+        let (name, kind, request) = (work.hub.name(), item.request.job.word(), item.request.id);
+        let word = match jobs.advance(&work.hub, item).await {
+            Advance::Later { item, waited_for, due } => {
+                self.send(&work.next_step(*item, due)).await?;
+                info!(hub.id = %work.hub, job.request = %request, "{name}: {kind} waits for {waited_for}");
+                "Waiting"
+            }
+            Advance::Done(outcome) => {
+                let report = JobReport { hub: work.hub.clone(), request: item.request.clone(), outcome };
+                jobs::tell(&report);
+                report.outcome.name()
+            }
+        };
+        Ok(InvocationResponse::new().log(format!("{name}: {kind} {request}: {word}")))
+    }
+
+    /// Looks at one hub, and hands over what is left to do.
+    async fn look(&self, item: WorkItem) -> Result<InvocationResponse, HandlerError> {
         let started = Instant::now();
         let state = self.profiles.current().await.map_err(HandlerError::transient)?;
         let arm = ArmWriter::new(self.arm.until(started + LOOK_UNTIL));
@@ -117,9 +158,63 @@ impl App {
         Ok(InvocationResponse::new().log(format!("{}: {}", report.hub.name(), report.outcome.name())))
     }
 
+    /// Asks for the exports that have become due since the tick before.
+    ///
+    /// An occurrence is one message whoever sends it, so looking back a little further than needed costs
+    /// nothing and makes up for a tick that failed.
+    async fn exports(&self, timer: TimerTrigger) -> Result<InvocationResponse, HandlerError> {
+        let status = timer.schedule_status.unwrap_or_default();
+        // The host has said that this moment has come, even if Azure has not been asked for a while.
+        let now = self.arm.clock().now();
+        let now = status.next.map_or(now, |next| now.max(next));
+        let last = status.last;
+        let from = last.map_or(now - LOOK_BACK, |last| last.min(now - LOOK_BACK));
+        let state = self.profiles.current().await.map_err(HandlerError::transient)?;
+        let mut response = InvocationResponse::new();
+        if !state.export_schedules().any(|schedule| schedule::due(schedule, from, now).is_some()) {
+            return Ok(response);
+        }
+        let arm = ArmReader::new(self.arm.until(Instant::now() + LOOK_UNTIL));
+        for subscription in &state.guardrails().subscriptions {
+            for hub in arm.hubs(subscription).await.map_err(HandlerError::transient)? {
+                for (name, request) in due_exports(&state, &hub, from, now) {
+                    let item = WorkItem::for_job(hub.id().clone(), request, telemetry::trace_parent());
+                    self.send(&item).await?;
+                    info!(hub.id = %item.hub, messaging.message.id = %item.work_id, "export {name} is due");
+                    response = response.log(format!("{}: export {name} is due", item.hub.name()));
+                }
+            }
+        }
+        Ok(response)
+    }
+
     async fn send(&self, item: &WorkItem) -> Result<(), HandlerError> {
         self.queue.send(item).await.map_err(HandlerError::transient)
     }
+}
+
+/// The exports of one hub that have become due.
+fn due_exports(
+    state: &DesiredState,
+    hub: &HubDocument,
+    from: OffsetDateTime,
+    now: OffsetDateTime,
+) -> Vec<(String, JobRequest)> {
+    let desired = match state.for_document(hub) {
+        Choice::Desired(desired) => desired,
+        Choice::NoProfile | Choice::OutOfScope => return Vec::new(),
+        Choice::Refused(refusals) => {
+            let why: Vec<String> = refusals.iter().map(ToString::to_string).collect();
+            warn!(hub.id = %hub.id(), "{}: no export, its profile cannot be used: {}", hub.id().name(), why.join("; "));
+            return Vec::new();
+        }
+    };
+    let due = desired.exports.iter().filter_map(|export| {
+        let schedule: Ncrontab = export.schedule.parse().ok()?;
+        let occurrence = schedule::due(&schedule, from, now)?;
+        Some((export.name.clone(), export.request(hub.id(), occurrence, now)))
+    });
+    due.collect()
 }
 
 /// Keeps a chain that goes on and on from asking too often: after many looks the pauses double, up
@@ -160,7 +255,7 @@ fn log(report: &Report, elapsed: Duration) {
 
 /// The functions, ready to be served.
 pub fn runtime(app: Arc<App>) -> Runtime {
-    let (by_event, by_queue, worker) = (app.clone(), app.clone(), app);
+    let (by_event, by_queue, by_timer, worker) = (app.clone(), app.clone(), app.clone(), app);
     Runtime::new()
         .deadline(DEADLINE)
         .function("HubEvent", move |trigger: EventGridTrigger, context| {
@@ -178,6 +273,11 @@ pub fn runtime(app: Arc<App>) -> Runtime {
                 let verdicts = events::parse(&trigger.text);
                 app.enqueue(verdicts.map_err(HandlerError::permanent)?).await
             })
+        })
+        .function("ScheduledExport", move |timer: TimerTrigger, context| {
+            let app = by_timer.clone();
+            let trace_parent = parent_of(&context);
+            in_trace("exports", app.clone(), trace_parent, async move { app.exports(timer).await })
         })
         .function("Work", move |trigger: ServiceBusTrigger, _: InvocationContext| {
             let app = worker.clone();

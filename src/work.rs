@@ -9,7 +9,13 @@ use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use crate::{model::IotHubId, reconcile::Chain};
+use crate::{
+    model::{
+        IotHubId,
+        job::{JobItem, JobRequest},
+    },
+    reconcile::Chain,
+};
 
 /// The one version of this message that is understood.
 const SCHEMA: &str = "hubward/work/v1";
@@ -75,6 +81,15 @@ pub enum Reason {
         #[serde(flatten)]
         chain: Chain,
     },
+    /// A bulk job of the hub is asked for, or goes on.
+    #[serde(rename_all = "camelCase")]
+    Job {
+        /// What was asked, and how far it is.
+        item: Box<JobItem>,
+        /// When it goes on; absent for at once.
+        #[serde(default, with = "time::serde::rfc3339::option", skip_serializing_if = "Option::is_none")]
+        due: Option<OffsetDateTime>,
+    },
 }
 
 impl WorkItem {
@@ -91,6 +106,36 @@ impl WorkItem {
         };
         let reason = if deleted { Reason::Deleted { event_id } } else { Reason::Written { event_id } };
         Self { schema: Schema::V1, work_id, hub, reason, follows: 0, trace_parent }
+    }
+
+    /// A bulk job that somebody asks for. The same request gives the same message id.
+    pub fn for_job(hub: IotHubId, request: JobRequest, trace_parent: Option<String>) -> Self {
+        Self::of_job(hub, JobItem::new(request), None, 0, trace_parent)
+    }
+
+    /// The next step of a job. Its id follows from the request and the number of the step, so that a step
+    /// that is taken again sends the same message.
+    pub fn next_step(&self, item: JobItem, due: OffsetDateTime) -> Self {
+        let follows = self.follows.saturating_add(1);
+        Self::of_job(self.hub.clone(), item, Some(round_up(due)), follows, self.trace_parent.clone())
+    }
+
+    fn of_job(
+        hub: IotHubId,
+        item: JobItem,
+        due: Option<OffsetDateTime>,
+        follows: u32,
+        trace_parent: Option<String>,
+    ) -> Self {
+        let work_id = derive(&hub, &["job", &item.request.id.to_string(), &item.steps.to_string()]);
+        Self {
+            schema: Schema::V1,
+            work_id,
+            hub,
+            reason: Reason::Job { item: Box::new(item), due },
+            follows,
+            trace_parent,
+        }
     }
 
     /// The next look, due at a time. Its id follows from hub, cause and time, so that several
@@ -130,6 +175,7 @@ impl WorkItem {
     pub fn due(&self) -> Option<OffsetDateTime> {
         match &self.reason {
             Reason::FollowUp { due, .. } => Some(*due),
+            Reason::Job { due, .. } => *due,
             Reason::Written { .. } | Reason::Deleted { .. } => None,
         }
     }
@@ -138,7 +184,7 @@ impl WorkItem {
     pub fn chain(&self) -> Chain {
         match &self.reason {
             Reason::FollowUp { chain, .. } => chain.clone(),
-            Reason::Written { .. } | Reason::Deleted { .. } => Chain::default(),
+            Reason::Written { .. } | Reason::Deleted { .. } | Reason::Job { .. } => Chain::default(),
         }
     }
 

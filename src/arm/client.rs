@@ -48,11 +48,17 @@ const MAX_BODY: usize = 16 * 1024 * 1024;
 pub struct ArmClient {
     inner: Arc<Inner>,
     deadline: Option<Instant>,
+    door: Door,
+}
+
+/// Where calls go, and which token they carry.
+#[derive(Clone)]
+struct Door {
+    endpoint: Url,
+    scope: String,
 }
 
 struct Inner {
-    endpoint: Url,
-    scope: String,
     credential: Arc<dyn TokenCredential>,
     transport: Arc<dyn HttpClient>,
     clock: AzureClock,
@@ -61,7 +67,12 @@ struct Inner {
     entities: Cache<String>,
     identities: Cache<String>,
     usage: Cache<AssignmentsLeft>,
+    /// The token scope of hubs' own APIs.
+    hub_scope: String,
 }
+
+/// The token scope of hubs' own APIs. The SDKs know no other one for other clouds.
+pub const HUB_SCOPE: &str = "https://iothubs.azure.net/.default";
 
 /// What an answer holds of interest.
 pub(super) struct Answer {
@@ -70,6 +81,8 @@ pub(super) struct Answer {
     pub(super) operation: Option<String>,
     pub(super) retry_after: Option<Duration>,
     pub(super) request_id: Option<String>,
+    /// `iothub-errorcode`: a hub's own API puts its code there.
+    pub(super) error_code: Option<String>,
 }
 
 impl Answer {
@@ -114,8 +127,6 @@ impl ArmClient {
         clock: AzureClock,
     ) -> Self {
         let inner = Inner {
-            endpoint,
-            scope,
             credential,
             transport,
             clock,
@@ -124,13 +135,42 @@ impl ArmClient {
             entities: Cache::new(GOOD_FOR),
             identities: Cache::new(GOOD_FOR),
             usage: Cache::new(GOOD_FOR),
+            hub_scope: HUB_SCOPE.to_owned(),
         };
-        Self { inner: Arc::new(inner), deadline: None }
+        Self { inner: Arc::new(inner), deadline: None, door: Door { endpoint, scope } }
+    }
+
+    /// The same client at another door: a hub's own service API. Connections, clock and counts are
+    /// shared.
+    pub(super) fn at_door(&self, endpoint: Url, scope: String) -> Self {
+        Self { door: Door { endpoint, scope }, ..self.clone() }
+    }
+
+    /// The same client with another token scope for hubs' own APIs. Only before the first call.
+    pub fn with_hub_scope(mut self, scope: String) -> Self {
+        if let Some(inner) = Arc::get_mut(&mut self.inner) {
+            inner.hub_scope = scope;
+        }
+        self
+    }
+
+    pub(super) fn hub_scope(&self) -> &str {
+        &self.inner.hub_scope
+    }
+
+    /// Who we are.
+    pub(crate) fn credential(&self) -> Arc<dyn TokenCredential> {
+        self.inner.credential.clone()
+    }
+
+    /// How calls travel.
+    pub(crate) fn transport(&self) -> Arc<dyn HttpClient> {
+        self.inner.transport.clone()
     }
 
     /// The same client, whose waits end at `deadline`.
     pub fn until(&self, deadline: Instant) -> Self {
-        Self { inner: self.inner.clone(), deadline: Some(deadline) }
+        Self { deadline: Some(deadline), ..self.clone() }
     }
 
     /// Azure's time of day.
@@ -168,8 +208,13 @@ impl ArmClient {
         Ok(ids_in_token(self.token().await?.secret()))
     }
 
+    /// Who we are, for a record: the object id and client id in our token.
+    pub async fn who(&self) -> Result<String, ArmError> {
+        Ok(self.own_ids().await?.join(" "))
+    }
+
     async fn token(&self) -> Result<Secret, ArmError> {
-        let scope = self.inner.scope.as_str();
+        let scope = self.door.scope.as_str();
         let token = self.inner.credential.get_token(&[scope], None).await;
         token
             .map(|token| token.token)
@@ -178,7 +223,7 @@ impl ArmClient {
 
     /// The URL of a path below the endpoint, with an api-version.
     pub(super) fn url(&self, path: &str, api_version: &str) -> Url {
-        let mut url = self.inner.endpoint.clone();
+        let mut url = self.door.endpoint.clone();
         url.set_path(&format!("{}{path}", url.path().trim_end_matches('/')));
         url.query_pairs_mut().append_pair("api-version", api_version);
         url
@@ -187,7 +232,7 @@ impl ArmClient {
     /// A URL that the service sent, if it leads to the configured endpoint. A token must not go
     /// anywhere else.
     pub(super) fn own_link(&self, call: &str, link: &str) -> Result<Url, ArmError> {
-        let endpoint = &self.inner.endpoint;
+        let endpoint = &self.door.endpoint;
         let url = Url::parse(link).map_err(|error| ArmError::Unreadable {
             call: call.to_owned(),
             cause: format!("bad link: {error}"),
@@ -225,6 +270,9 @@ impl ArmClient {
                     let mut refusal = Refusal::parse(call.label, answer.status, &answer.body);
                     refusal.retry_after = answer.retry_after;
                     refusal.request_id = answer.request_id;
+                    if let Some(code) = answer.error_code {
+                        refusal.code = code;
+                    }
                     ArmError::Refused(Box::new(refusal))
                 }
                 Err(error) => error,
@@ -306,6 +354,7 @@ impl ArmClient {
         let operation = header("azure-asyncoperation").or_else(|| header("location")).map(str::to_owned);
         let retry_after = header("retry-after").and_then(|text| text.parse().ok()).map(Duration::from_secs);
         let request_id = header("x-ms-request-id").map(str::to_owned);
+        let error_code = header("iothub-errorcode").map(str::to_owned);
         let body = body.collect().await.map_err(|error| self.no_answer(call, error.to_string()))?;
         if body.len() > MAX_BODY {
             return Err(ArmError::Unreadable {
@@ -313,7 +362,7 @@ impl ArmClient {
                 cause: "the answer is too large".into(),
             });
         }
-        Ok(Answer { status, body: body.to_vec(), operation, retry_after, request_id })
+        Ok(Answer { status, body: body.to_vec(), operation, retry_after, request_id, error_code })
     }
 
     fn no_answer(&self, call: &Call<'_>, cause: String) -> ArmError {
@@ -326,6 +375,10 @@ impl ArmClient {
 fn may_try_again(error: &ArmError, repeat: Repeat) -> Option<Option<Duration>> {
     match error {
         ArmError::Refused(refusal) => match refusal.status {
+            // A hub's own API says in words how long to stay away: ten seconds.
+            429 if refusal.code.starts_with("Throttling") => {
+                Some(refusal.retry_after.or(Some(Duration::from_secs(10))))
+            }
             429 | 503 => Some(refusal.retry_after),
             408 | 500 | 502 | 504 if repeat == Repeat::Safe => Some(refusal.retry_after),
             _ => None,

@@ -171,6 +171,13 @@ impl Refusal {
             Some(400_100..=400_199) if self.speaks_of_access() => return Reaction::MaybeNotYet,
             _ => {}
         }
+        // A hub's own API: another job is on, a role that has not spread, a pause that it does not time.
+        if self.has_code("JobQuotaExceeded") {
+            return Reaction::Wait(BUSY);
+        }
+        if self.has_code("BlobContainerValidationError") || self.number() == Some(400_007) {
+            return Reaction::MaybeNotYet;
+        }
         if self.has_code("RoleAssignmentExists") {
             return Reaction::AlreadyThere;
         }
@@ -215,7 +222,17 @@ impl Refusal {
         if let Ok(json) = serde_json::from_slice::<Value>(body) {
             let inner = json.get("error").filter(|inner| inner.is_object()).unwrap_or(&json);
             refusal.code = code_text(inner);
-            refusal.message = redact(member(inner, "message").and_then(Value::as_str).unwrap_or_default());
+            let message = member(inner, "message").and_then(Value::as_str).unwrap_or_default();
+            // A hub's own API repeats its code at the start of the sentence.
+            let (code, sentence) =
+                match message.strip_prefix("ErrorCode:").and_then(|rest| rest.split_once(';')) {
+                    Some((code, sentence)) => (Some(code), sentence),
+                    None => (None, message),
+                };
+            if let Some(code) = code.filter(|_| refusal.code.is_empty()) {
+                refusal.code = code.to_owned();
+            }
+            refusal.message = redact(sentence);
             collect_details(inner, &mut refusal.details, 0);
             // A failed operation's wrapper says nothing ("ResourceOperationFailure"); its first
             // detail has the cause.
@@ -372,6 +389,21 @@ mod tests {
             (429, "", Reaction::Wait(TROUBLE)),
             (503, "", Reaction::Wait(TROUBLE)),
             (404, "", Reaction::Fail),
+            (
+                403,
+                r#"{"Message":"ErrorCode:JobQuotaExceeded;Error: 403","ExceptionMessage":""}"#,
+                Reaction::Wait(BUSY),
+            ),
+            (
+                400,
+                r#"{"Message":"ErrorCode:BlobContainerValidationError;Error: 400\r\nMessage: Unauthorized to write to output blob container."}"#,
+                Reaction::MaybeNotYet,
+            ),
+            (
+                400,
+                r#"{"code":400007,"message":"Unable to access blob. errorcode: IH400007."}"#,
+                Reaction::MaybeNotYet,
+            ),
         ];
         for (status, body, expected) in cases {
             assert_eq!(reaction(status, body), expected, "{status} {body}");

@@ -12,12 +12,13 @@ mod error;
 mod explain;
 mod grants;
 mod hubs;
+mod jobs;
 mod operation;
 mod resources;
 mod targets;
 
 pub use activity::LoggedWrite;
-pub use client::ArmClient;
+pub use client::{ArmClient, HUB_SCOPE};
 pub use clock::AzureClock;
 pub use error::{ArmError, Reaction, Refusal};
 pub use hubs::EndpointHealth;

@@ -3,13 +3,14 @@
 use std::sync::Arc;
 
 use anyhow::Context;
-use azure_core::http::HttpClient;
+use azure_core::{credentials::TokenCredential, http::HttpClient};
 use clap::Args;
 
 use super::{Usage, remark};
 use crate::{
     arm::ArmClient,
-    config::{AzureSettings, ProcessEnvironment},
+    bus::ServiceBusQueue,
+    config::{self, AzureSettings, ProcessEnvironment},
     connect,
     desired::DesiredState,
     model::IotHubId,
@@ -20,6 +21,8 @@ use crate::{
 pub(super) struct Session {
     pub(super) arm: ArmClient,
     pub(super) state: DesiredState,
+    credential: Arc<dyn TokenCredential>,
+    transport: Arc<dyn HttpClient>,
 }
 
 /// Which hubs a command is about.
@@ -39,7 +42,15 @@ impl Session {
             .context("no credential; sign in with az login")?;
         let profiles = Profiles::new(settings.profiles.clone(), credential.clone(), transport.clone());
         let state = profiles.load().await.map_err(|error| Usage(error.to_string()))?;
-        Ok(Self { arm: connect::arm_client(&settings, credential, transport), state })
+        let arm = connect::arm_client(&settings, credential.clone(), transport.clone());
+        Ok(Self { arm, state, credential, transport })
+    }
+
+    /// Where work goes.
+    pub(super) fn queue(&self) -> anyhow::Result<ServiceBusQueue> {
+        let endpoint =
+            config::bus_endpoint(&ProcessEnvironment).map_err(|mistakes| Usage(mistakes.to_string()))?;
+        Ok(ServiceBusQueue::new(endpoint, self.credential.clone(), self.transport.clone())?)
     }
 
     /// The hubs that were named, or all of the guardrails' subscriptions, sorted.

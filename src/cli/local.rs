@@ -21,10 +21,10 @@ use crate::{
 #[derive(Debug, Args)]
 pub(super) struct CloudArgs {
     /// How many times faster than real time Azure's clock runs, 1 to 200.
-    #[arg(long, default_value_t = 60.0, value_name = "N", value_parser = speed)]
+    #[arg(long, global = true, default_value_t = 60.0, value_name = "N", value_parser = speed)]
     speed: f64,
     /// Seed of everything random in the simulated Azure.
-    #[arg(long, default_value_t = 1, value_name = "N")]
+    #[arg(long, global = true, default_value_t = 1, value_name = "N")]
     seed: u64,
     /// The desired state, instead of the sample.
     #[arg(long, value_name = "FILE")]
@@ -145,9 +145,9 @@ async fn stopped() -> std::io::Result<()> {
 fn announcement(cloud: &LocalCloud) -> String {
     let addresses = &cloud.addresses;
     let mut text = format!(
-        "Resource Manager  {}\nIdentity          {}\nService Bus       {}\nFunctions host    {}\n\n\
+        "Resource Manager  {}\nIdentity          {}\nService Bus       {}\nFunctions host    {}\nHubs and storage  {}\n\n\
          The state of the simulated Azure: {}/_sim/state\n\nFor other programs:\n",
-        addresses.arm, addresses.identity, addresses.bus, addresses.functions, addresses.arm
+        addresses.arm, addresses.identity, addresses.bus, addresses.functions, addresses.data, addresses.arm
     );
     for (name, value) in cloud.client_settings() {
         text.push_str(&format!("export {name}='{value}'\n"));

@@ -6,7 +6,9 @@
 mod azure;
 mod bench;
 mod demo;
+mod exports;
 mod grants;
+mod jobs;
 mod local;
 mod package;
 mod plan;
@@ -35,6 +37,10 @@ enum Command {
     Plan(plan::PlanArgs),
     /// Look into the roles that hubs' identities hold.
     Grants(grants::GrantsArgs),
+    /// Export and import hubs' devices in bulk, with the hub's identity.
+    Jobs(jobs::JobsArgs),
+    /// Look into the exports that are made on schedule.
+    Exports(exports::ExportsArgs),
     /// Count what the work costs, in a simulated Azure.
     Bench(bench::BenchArgs),
     /// Stage what is deployed: host.json, the functions, the handler; and zip it.
@@ -95,6 +101,8 @@ async fn run(cli: Cli) -> anyhow::Result<Ending> {
         Command::Local(args) => local::run(args).await,
         Command::Plan(args) => plan::run(args).await,
         Command::Grants(args) => grants::run(args).await,
+        Command::Jobs(args) => jobs::run(args).await,
+        Command::Exports(args) => exports::run(args).await,
         Command::Bench(args) => bench::run(args).await,
         Command::Package(args) => package::run(args).await,
         Command::Schema(SchemaArgs { document: SchemaOf::Profiles }) => {
@@ -129,6 +137,6 @@ fn complain(error: &anyhow::Error) {
 #[derive(Debug, Clone, Args)]
 struct HandlerArgs {
     /// The handler's binary, instead of building it from this checkout.
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, global = true, value_name = "FILE")]
     handler: Option<PathBuf>,
 }

@@ -31,13 +31,17 @@ use std::{fmt, sync::LazyLock};
 
 use serde::{Serialize, Serializer};
 
-use crate::model::{
-    IotHubId,
-    desired::{DesiredHub, Guardrails},
-    hub::HubDocument,
+use crate::{
+    model::{
+        IotHubId,
+        desired::{DesiredHub, Guardrails},
+        hub::HubDocument,
+    },
+    schedule::Ncrontab,
 };
 
 mod check;
+mod exports;
 mod profiles;
 mod resolve;
 pub mod strict;
@@ -117,6 +121,11 @@ impl DesiredState {
         let tags = hub.tags();
         let tags = tags.iter().map(|(name, value)| (name.as_str(), value.as_str()));
         self.for_hub(&HubFacts::new(hub.id(), hub.location(), tags))
+    }
+
+    /// The schedules of all exports: when none of them is due, no hub has to be looked at.
+    pub fn export_schedules(&self) -> impl Iterator<Item = &Ncrontab> {
+        self.profiles.iter().flat_map(Profile::export_schedules)
     }
 
     /// What one hub should be. The first profile that matches it decides, alone.

@@ -4,20 +4,24 @@ use globset::GlobMatcher;
 
 use super::{
     Choice, HubFacts, Refusal, check,
+    exports::ExportTemplate,
     profiles::{
         CloudToDeviceDoc, EndpointDoc, EnrichmentDoc, FileUploadDoc, GuardrailsDoc, IdentityDoc, IsoText,
         MatchDoc, NotificationsDoc, ProfileDoc, RouteDoc,
     },
     targets::{Fault, TargetKind, Template, Values},
 };
-use crate::model::{
-    ResourceId,
-    desired::{
-        CloudToDevice, Connection, CosmosOptions, DesiredAuth, DesiredEndpoint, DesiredEnrichment,
-        DesiredFileUpload, DesiredHub, DesiredIdentity, DesiredRoute, EndpointOptions, Guardrails,
-        Notifications, StorageOptions, Switch, Target,
+use crate::{
+    model::{
+        ResourceId,
+        desired::{
+            CloudToDevice, Connection, CosmosOptions, DesiredAuth, DesiredEndpoint, DesiredEnrichment,
+            DesiredFileUpload, DesiredHub, DesiredIdentity, DesiredRoute, EndpointOptions, Guardrails,
+            Notifications, StorageOptions, Switch, Target,
+        },
+        duration::IsoDuration,
     },
-    duration::IsoDuration,
+    schedule::Ncrontab,
 };
 
 /// A profile with its conditions compiled and its templates parsed.
@@ -33,6 +37,7 @@ pub(super) struct Profile {
     enrichments: Vec<DesiredEnrichment>,
     file_upload: Option<FileUploadTemplate>,
     cloud_to_device: CloudToDevice,
+    exports: Vec<ExportTemplate>,
     owned_prefixes: Vec<String>,
     allow_target_hosts: bool,
 }
@@ -81,6 +86,7 @@ pub(super) fn guardrails(doc: &GuardrailsDoc) -> Result<Guardrails, Fault> {
         targets,
         allow_removals,
         allow_keys,
+        allow_imports,
         storage_grants,
         max_hubs_changed,
         max_writes_per_hub,
@@ -96,6 +102,7 @@ pub(super) fn guardrails(doc: &GuardrailsDoc) -> Result<Guardrails, Fault> {
             .collect::<Result<_, _>>()?,
         allow_removals: *allow_removals,
         allow_keys: *allow_keys,
+        allow_imports: allow_imports.iter().map(|name| name.0.to_ascii_lowercase()).collect(),
         storage_grants: (*storage_grants).into(),
         max_hubs_changed: *max_hubs_changed,
         max_writes_per_hub: *max_writes_per_hub,
@@ -121,6 +128,7 @@ impl Profile {
             enrichments,
             file_upload,
             cloud_to_device,
+            exports,
             owned_prefixes,
             outbound,
         } = doc;
@@ -129,6 +137,7 @@ impl Profile {
         let user = ids(user)?;
         let endpoints = endpoints.iter().map(|endpoint| EndpointTemplate::compile(endpoint, &user));
         let file_upload = file_upload.as_ref().map(|doc| FileUploadTemplate::compile(doc, &user));
+        let exports = exports.iter().map(|export| ExportTemplate::compile(export, &user));
         let CloudToDeviceDoc { default_ttl, max_delivery_count } = cloud_to_device;
         Ok(Profile {
             path: format!("profiles[{index}]"),
@@ -143,6 +152,7 @@ impl Profile {
                 default_ttl: default_ttl.as_ref().map(duration).transpose()?,
                 max_delivery_count: *max_delivery_count,
             },
+            exports: exports.collect::<Result<_, _>>()?,
             owned_prefixes: owned_prefixes.iter().map(|prefix| prefix.0.clone()).collect(),
             allow_target_hosts: outbound.allow_targets,
             identity: DesiredIdentity {
@@ -157,6 +167,11 @@ impl Profile {
     /// The profile's name.
     pub(super) fn name(&self) -> &str {
         &self.name
+    }
+
+    /// When its exports are made.
+    pub(super) fn export_schedules(&self) -> impl Iterator<Item = &Ncrontab> {
+        self.exports.iter().map(|export| &export.schedule)
     }
 
     /// Whether it is for this hub.
@@ -214,6 +229,20 @@ impl Profile {
                 }
             }
         });
+        let mut exports = Vec::with_capacity(self.exports.len());
+        for (nth, export) in self.exports.iter().enumerate() {
+            let field = format!("{}.exports[{nth}].container", self.path);
+            let container =
+                self.target(&field, TargetKind::StorageContainer, &export.container, &values, guardrails);
+            let export = container.and_then(|container| {
+                let unusable = |fault| self.refusal(&field, export.container.text(), None, fault);
+                export.resolve(container, facts.id.name()).map_err(unusable)
+            });
+            match export {
+                Ok(export) => exports.push(export),
+                Err(refusal) => refusals.push(*refusal),
+            }
+        }
         if !refusals.is_empty() {
             return Choice::Refused(refusals);
         }
@@ -227,6 +256,7 @@ impl Profile {
             enrichments: self.enrichments.clone(),
             file_upload,
             cloud_to_device: self.cloud_to_device.clone(),
+            exports,
             owned_prefixes: self.owned_prefixes.clone(),
             allow_target_hosts: self.allow_target_hosts,
         })

@@ -103,13 +103,15 @@ pub struct Addresses {
     pub bus: String,
     /// The Functions host.
     pub functions: String,
+    /// Hubs' own service APIs and storage accounts, told apart by `Host`.
+    pub data: String,
 }
 
 impl Addresses {
     /// One JSON object, for machines.
     pub fn to_json(&self) -> Value {
-        let Self { arm, identity, bus, functions } = self;
-        json!({"arm": arm, "identity": identity, "bus": bus, "functions": functions})
+        let Self { arm, identity, bus, functions, data } = self;
+        json!({"arm": arm, "identity": identity, "bus": bus, "functions": functions, "data": data})
     }
 }
 
@@ -157,13 +159,16 @@ impl LocalCloud {
         let listen = || TcpListener::bind((Ipv4Addr::LOCALHOST, 0));
         let (arm_listener, identity_listener, bus_listener, functions_listener) =
             (listen().await?, listen().await?, listen().await?, listen().await?);
+        let data_listener = listen().await?;
         let plain_arm = http_address(&arm_listener)?;
         let mut addresses = Addresses {
             arm: plain_arm.clone(),
             identity: http_address(&identity_listener)?,
             bus: http_address(&bus_listener)?,
             functions: http_address(&functions_listener)?,
+            data: http_address(&data_listener)?,
         };
+        serve(&mut servers, data_listener, azure.data_router());
         serve(&mut servers, arm_listener, azure.arm_router());
         serve(&mut servers, identity_listener, azure.identity_router());
         serve(&mut servers, bus_listener, bus.router());
@@ -182,6 +187,7 @@ impl LocalCloud {
                 ("HUBWARD_PROFILES", profiles.display().to_string()),
                 ("HUBWARD_ARM_ENDPOINT", plain_arm),
                 ("HUBWARD_BUS_ENDPOINT", addresses.bus.clone()),
+                ("HUBWARD_DATA_ENDPOINT", addresses.data.clone()),
                 ("IDENTITY_ENDPOINT", format!("{}/msi/token", addresses.identity)),
                 ("IDENTITY_HEADER", identity_header),
                 // The host wants a setting for each trigger's connection.

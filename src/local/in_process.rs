@@ -22,6 +22,7 @@ use tower::ServiceExt;
 #[derive(Clone, Default)]
 pub struct InProcess {
     routers: BTreeMap<String, Router>,
+    elsewhere: Option<Router>,
 }
 
 impl InProcess {
@@ -33,6 +34,12 @@ impl InProcess {
     /// Puts a router at an authority.
     pub fn with(mut self, authority: &str, router: Router) -> Self {
         self.routers.insert(authority.to_owned(), router);
+        self
+    }
+
+    /// Puts a router at every other authority.
+    pub fn elsewhere(mut self, router: Router) -> Self {
+        self.elsewhere = Some(router);
         self
     }
 }
@@ -52,6 +59,7 @@ impl HttpClient for InProcess {
         let router = self
             .routers
             .get(authority)
+            .or(self.elsewhere.as_ref())
             .cloned()
             .ok_or_else(|| failed(format!("nobody listens at {authority}")))?;
         let path = match url.query() {

@@ -25,7 +25,11 @@ use super::{
 use crate::{
     arm::{ArmClient, ArmWriter, AzureClock},
     desired::DesiredState,
-    model::IotHubId,
+    jobs::{Advance, run::Jobs},
+    model::{
+        IotHubId,
+        job::{JobItem, JobRequest},
+    },
     reconcile::{Chain, NotFound, Outcome, Reconciler, Report},
 };
 
@@ -51,11 +55,13 @@ impl fmt::Debug for SimCredential {
 impl TokenCredential for SimCredential {
     async fn get_token(
         &self,
-        _: &[&str],
+        scopes: &[&str],
         _: Option<TokenRequestOptions<'_>>,
     ) -> azure_core::Result<AccessToken> {
         let nobody = || azure_core::Error::with_message(ErrorKind::Credential, "the world has no callers");
-        let token = self.0.token().ok_or_else(nobody)?;
+        let audience = scopes.first().copied().unwrap_or_default();
+        let audience = audience.trim_end_matches(".default").trim_end_matches('/');
+        let token = self.0.token_for(audience).ok_or_else(nobody)?;
         Ok(AccessToken::new(token, OffsetDateTime::now_utc() + time::Duration::hours(1)))
     }
 }
@@ -164,6 +170,28 @@ impl Workbench {
         Err(WorkbenchError(format!("{} never settled: {:#?}", hub.name(), reports.last())))
     }
 
+    /// Takes a bulk job from its request to its end, as the scheduled messages do. Every step.
+    ///
+    /// # Errors
+    /// It never ends.
+    pub async fn job(&self, hub: &IotHubId, request: JobRequest) -> Result<Vec<Advance>, WorkbenchError> {
+        let jobs = Jobs { arm: &self.arm, guardrails: self.state.guardrails() };
+        let mut item = JobItem::new(request);
+        let mut steps = Vec::new();
+        for _ in 0..PATIENCE * 10 {
+            let step = jobs.advance(hub, &item).await;
+            steps.push(step.clone());
+            match step {
+                Advance::Later { item: next, due, .. } => {
+                    item = *next;
+                    self.clock.sleep_until(due).await;
+                }
+                Advance::Done(_) => return Ok(steps),
+            }
+        }
+        Err(WorkbenchError(format!("a job of {} never ended: {:#?}", hub.name(), steps.last())))
+    }
+
     /// A hub as the simulator has it; null if it has not.
     pub fn hub(&self, id: &IotHubId) -> Value {
         let state = self.azure.state();
@@ -180,7 +208,7 @@ impl Workbench {
 }
 
 fn client(azure: &Azure) -> ArmClient {
-    let transport = InProcess::new().with(ARM, azure.arm_router());
+    let transport = InProcess::new().with(ARM, azure.arm_router()).elsewhere(azure.data_router());
     ArmClient::new(
         ENDPOINT.clone(),
         "https://management.azure.com/.default".into(),

@@ -4,6 +4,7 @@ pub mod desired;
 pub mod duration;
 pub mod hub;
 pub mod id;
+pub mod job;
 pub mod observed;
 pub mod role;
 

@@ -113,6 +113,8 @@ fn users_left(
                 && !stale.holds(|part| matches!(part, Part::Endpoint(_)), name)
         }
         User::FileUpload => desired.file_upload.is_none(),
+        // A hub's document knows nothing of exports.
+        User::Export(_) => false,
     };
     let users = observed.hub.users_of(identity).into_iter().map(|(user, _)| user);
     users.filter(stays).map(|user| user.to_string()).collect()

@@ -242,6 +242,17 @@ fn the_demo_verifies_itself_at_the_floor() {
     assert_eq!(summary["secondEvent"]["writes"], 0);
 }
 
+#[test]
+fn the_demo_of_bulk_jobs_verifies_itself() {
+    let output = hubward(&["demo", "jobs", "--json", "--handler"]).arg(handler()).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let summary: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(summary["badLines"], json!([42, 500, 999]));
+    assert_eq!((&summary["devices"], &summary["registriesEqual"]), (&json!(10_000), &json!(true)));
+    assert_eq!(summary["failedLines"], 3);
+    assert_eq!(summary["jobs"], json!({"hub-plant-01": 2, "hub-plant-02": 2}), "each request is one job");
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn plan_shows_what_is_missing_and_then_that_nothing_is() {
     let stage = stage(Settings::default()).await;
@@ -362,6 +373,7 @@ fn the_schema_is_printed_and_the_package_has_the_hosts_layout() {
         [
             "HubEvent/function.json",
             "HubEventQueue/function.json",
+            "ScheduledExport/function.json",
             "Work/function.json",
             "host.json",
             "hubward-handler"

@@ -1,4 +1,4 @@
-//! The three functions behind the real router: what arrives, what is sent on, what is answered.
+//! The four functions behind the real router: what arrives, what is sent on, what is answered.
 
 use std::sync::{Arc, Mutex};
 
@@ -9,7 +9,7 @@ use hubward::{
     config::ProfilesSource,
     functions::{self, App},
     local::{
-        azure::{Fault, FaultKind, Settings},
+        azure::{Fault, FaultKind, Settings, World},
         in_process::InProcess,
     },
     model::IotHubId,
@@ -54,9 +54,14 @@ struct Functions {
 
 impl Functions {
     fn new(refuses: bool) -> Self {
-        let cloud = Cloud::new(Settings { hub_update_seconds: 0.5, ..Settings::default() });
+        Self::of(refuses, hubward::desired::sample())
+    }
+
+    fn of(refuses: bool, document: &str) -> Self {
+        let settings = Settings { hub_update_seconds: 0.5, ..Settings::default() };
+        let cloud = Cloud::with(settings, World::reference(), document);
         let profiles = tempfile::NamedTempFile::new().unwrap();
-        std::fs::write(&profiles, hubward::desired::sample()).unwrap();
+        std::fs::write(&profiles, document).unwrap();
         let queue = Arc::new(Recorder { refuses, ..Recorder::default() });
         let client: ArmClient = cloud.arm.reader().client().clone();
         let app = App {
@@ -259,4 +264,81 @@ async fn hostile_envelopes_get_an_answer_and_never_a_panic() {
         }
     }
     assert!(functions.sent().is_empty());
+}
+
+const NIGHTLY: &str = "
+version: 1
+guardrails:
+  subscriptions: [ 0b1f6471-1bf0-4dda-aec3-cb9272f09590 ]
+  targets: [ /subscriptions/0b1f6471-1bf0-4dda-aec3-cb9272f09590/resourceGroups/rg-data ]
+profiles:
+  - name: p
+    identity: { system: on }
+    exports:
+      - name: nightly
+        schedule: '0 0 11 * * *'
+        container: /subscriptions/0b1f6471-1bf0-4dda-aec3-cb9272f09590/resourceGroups/rg-data/providers/Microsoft.Storage/storageAccounts/egressdata/blobServices/default/containers/archive
+        as: system
+        keep: 3
+      - { name: yearly, schedule: '0 0 0 1 7 *', container: /subscriptions/0b1f6471-1bf0-4dda-aec3-cb9272f09590/resourceGroups/rg-data/providers/Microsoft.Storage/storageAccounts/egressdata/blobServices/default/containers/archive, as: system }
+";
+
+impl Functions {
+    /// A tick, with the time of the tick before it.
+    async fn tick(&self, last: &str) -> (u16, Value) {
+        let timer = json!({"Schedule": {"AdjustForDST": true}, "IsPastDue": false,
+            "ScheduleStatus": {"Last": last, "Next": last, "LastUpdated": last}});
+        self.post("ScheduledExport", json!({"Data": {"timer": timer}, "Metadata": {}}).to_string()).await
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_export_that_is_due_is_one_message_whoever_sends_it_and_however_often_it_was_missed() {
+    let functions = Functions::of(false, NIGHTLY);
+    functions.cloud.new_hub("hub1").await;
+    functions.cloud.new_hub("hub2").await;
+    // Azure's time is known from its answers: a little after 12:00 on 31 January.
+    functions.work(&item(hub_id("hub1"))).await;
+    functions.sent();
+    let calls = functions.cloud.count("armCalls");
+    assert_eq!(functions.tick("2026-01-31T11:59:00Z").await.0, 200);
+    assert!(functions.sent().is_empty(), "11:00 was seen to");
+    assert_eq!(functions.cloud.count("armCalls"), calls, "nothing is due, nobody is asked");
+
+    // The host was down for three nights: one export for each hub, not three.
+    assert_eq!(functions.tick("2026-01-28T23:59:00Z").await.0, 200);
+    let sent = functions.sent();
+    let names: Vec<&str> = sent.iter().map(|item| item.hub.name()).collect();
+    assert_eq!(names, ["hub1", "hub2"]);
+    let Reason::Job { item, due: None } = &sent[0].reason else { panic!("{sent:#?}") };
+    assert_eq!(item.request.job.blob_name(), "hub1/nightly-20260131T110000Z.txt");
+    assert_eq!(item.request.requested_by, "schedule nightly");
+    // Another instance comes to the same messages, which the broker drops.
+    assert_eq!(functions.tick("2026-01-30T00:00:00Z").await.0, 200);
+    let again: Vec<_> = functions.sent().iter().map(|item| item.work_id).collect();
+    assert_eq!(again, sent.iter().map(|item| item.work_id).collect::<Vec<_>>());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_bulk_job_goes_on_in_scheduled_messages_to_its_one_outcome() {
+    let functions = Functions::of(false, NIGHTLY);
+    let hub = functions.cloud.new_hub("hub1").await;
+    functions.cloud.settle(&hub).await;
+    functions.work(&item(hub.clone())).await;
+    functions.sent();
+    functions.tick("2026-01-31T00:00:00Z").await;
+    let mut next = functions.sent().remove(0);
+    let mut steps = 0;
+    let answer = loop {
+        let (status, answer) = functions.work(&serde_json::to_string(&next).unwrap()).await;
+        assert_eq!(status, 200, "{answer}");
+        let Some(following) = functions.sent().pop() else { break answer };
+        assert_ne!(following.work_id, next.work_id);
+        assert_eq!(following.session_id(), next.session_id(), "one hub, one worker");
+        functions.cloud.clock.sleep_until(following.due().unwrap()).await;
+        (next, steps) = (following, steps + 1);
+        assert!(steps < 50, "never ends");
+    };
+    assert!(answer["Logs"].to_string().contains("Completed"), "{answer}");
+    assert!((2..20).contains(&steps), "{steps}");
 }

@@ -277,3 +277,28 @@ fn large_texts_are_answered() {
         }
     }
 }
+
+#[test]
+fn exports_are_checked_where_they_are_written() {
+    let document = |export: &str| {
+        let head = format!(
+            "version: 1\nguardrails:\n  subscriptions: [ {SUB} ]\n  targets: [ /subscriptions/{SUB}/resourceGroups/rg-data ]\n"
+        );
+        let container = format!(
+            "/subscriptions/{SUB}/resourceGroups/rg-data/providers/Microsoft.Storage/storageAccounts/backups/blobServices/default/containers/devices"
+        );
+        format!(
+            "{head}profiles:\n  - name: p\n    identity: {{ system: on }}\n    exports:\n      - {{ container: {container}, {export} }}\n"
+        )
+    };
+    let mistakes = |export: &str| DesiredState::parse(&document(export)).unwrap_err().to_string();
+    assert!(DesiredState::parse(&document("name: n, as: system, schedule: '0 30 2 * * *'")).is_ok());
+    let text = mistakes("name: n, as: system, schedule: '0 30 2 * * 7'");
+    assert!(text.contains("exports[0].schedule") && text.contains("02:30 UTC"), "{text}");
+    let text = mistakes("name: n, as: key, schedule: '0 30 2 * * *'");
+    assert!(text.contains("never with a key"), "{text}");
+    let text = mistakes("name: n, as: system, schedule: '0 30 2 * * *', blobName: 'devices.txt'");
+    assert!(text.contains("exports[0].blobName") && text.contains("overwrite"), "{text}");
+    let text = mistakes("name: n, as: system, schedule: '0 30 2 * * *', keep: 0");
+    assert!(text.contains("exports[0].keep"), "{text}");
+}

@@ -99,11 +99,18 @@ fn rest() -> impl Strategy<Value = Value> {
         .prop_map(|(upload, fallback, ttl, count, many, prefix)| {
             let enrichment =
                 |n| json!({"key": format!("K.{n}"), "value": "$iothubname", "endpoints": ["events"]});
+            let export = |n| {
+                json!({"name": format!("x{n}"), "schedule": format!("0 {n} 2 * * *"), "as": "system",
+                    "container": format!("/subscriptions/{SUB}/resourceGroups/rg-data/providers/Microsoft.Storage/storageAccounts/backups/blobServices/default/containers/{{hub}}"),
+                    "excludeKeys": n == 1, "includeConfigurations": n == 2, "blobName": "{hub}/{time}", "keep": n + 1,
+                    "through": if n == 0 { "dataPlane" } else { "resourceManager" }})
+            };
             json!({
                 "fallback": fallback,
                 "enrichments": (0..many).map(enrichment).collect::<Vec<_>>(),
                 "fileUpload": upload,
                 "cloudToDevice": { "defaultTtl": ttl, "maxDeliveryCount": count },
+                "exports": (0..many % 4).map(export).collect::<Vec<_>>(),
                 "ownedPrefixes": [prefix],
                 "outbound": { "allowTargets": many > 5 },
             })
@@ -169,6 +176,7 @@ fn valid_document() -> impl Strategy<Value = Value> {
                     "targets": [format!("/subscriptions/{SUB}/resourceGroups/rg-data")],
                     "allowRemovals": removals,
                     "allowKeys": true,
+                    "allowImports": ["hub-1"],
                     "storageGrants": grants,
                     "maxHubsChanged": hubs,
                     "maxWritesPerHub": writes,

@@ -5,6 +5,7 @@
 //! the simulated Azure holds, and whether a device's message arrives with that identity.
 
 pub(super) mod check;
+mod jobs;
 mod table;
 
 use std::{
@@ -39,14 +40,23 @@ const PATIENCE: Duration = Duration::from_secs(20 * 60);
 
 #[derive(Debug, Args)]
 pub(super) struct DemoArgs {
+    #[command(subcommand)]
+    story: Option<Story>,
     #[command(flatten)]
     cloud: CloudArgs,
     /// One line of JSON instead of text.
-    #[arg(long)]
+    #[arg(long, global = true)]
     json: bool,
     /// Append the handler's and the host's log to this file, at trace level.
     #[arg(long, value_name = "FILE")]
     log_file: Option<std::path::PathBuf>,
+}
+
+#[derive(Debug, Clone, Copy, clap::Subcommand)]
+enum Story {
+    /// Play bulk jobs instead: a nightly export, one that waits for it, imports with bad lines, and a round
+    /// trip of 10,000 devices.
+    Jobs,
 }
 
 /// What the story came to.
@@ -96,6 +106,9 @@ struct SecondEvent {
 }
 
 pub(super) async fn run(args: DemoArgs) -> anyhow::Result<Ending> {
+    if let Some(Story::Jobs) = args.story {
+        return jobs::run(&args.cloud, args.json).await;
+    }
     let log = std::sync::Mutex::new(match &args.log_file {
         Some(path) => Some(
             std::fs::OpenOptions::new()

@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use globset::{GlobBuilder, GlobMatcher};
 
 mod endpoints;
+mod exports;
 mod file_upload;
 mod routing;
 
@@ -190,6 +191,11 @@ fn profile(place: &Place<'_>, guardrails: &GuardrailsRead, mistakes: &mut Mistak
     routing::enrichments(place, &around, mistakes);
     file_upload::file_upload(&place.field("fileUpload"), &around, mistakes);
     file_upload::cloud_to_device(&place.field("cloudToDevice"), mistakes);
+    let exports: Vec<Place<'_>> = place.field("exports").items().collect();
+    unique(exports.iter().map(|export| export.field("name")), "export", mistakes);
+    for export in &exports {
+        exports::export(export, &around, mistakes);
+    }
     unique(place.field("ownedPrefixes").items(), "prefix", mistakes);
 }
 

@@ -3,15 +3,17 @@
 //! Descriptions become the schema's and show up in editors, so they speak to the document's author.
 //! Rules that a schema can express stand here; all others are in [`super::check`].
 
+mod exports;
 mod file_upload;
 mod routing;
 mod words;
 
+pub(super) use exports::ExportDoc;
 pub(super) use file_upload::{CloudToDeviceDoc, FileUploadDoc, NotificationsDoc};
 pub(super) use routing::{EndpointDoc, EnrichmentDoc, RouteDoc};
 pub(super) use words::{
-    EnrichmentKey, Glob, IsoText, NamePrefix, ProfileName, RuleName, ServiceName, Source, SubscriptionGuid,
-    SwitchWord,
+    EnrichmentKey, Glob, HubName, IsoText, NamePrefix, ProfileName, RuleName, ServiceName, Source,
+    SubscriptionGuid, SwitchWord,
 };
 
 use std::collections::BTreeMap;
@@ -54,6 +56,10 @@ pub(super) struct GuardrailsDoc {
     /// Whether an endpoint may be given a key (`as: key`): the way back from an identity.
     #[serde(default)]
     pub(super) allow_keys: bool,
+    /// Names of hubs that devices may be imported into. An import cannot be undone.
+    #[serde(default)]
+    #[schemars(length(max = 500))]
+    pub(super) allow_imports: Vec<HubName>,
     /// How far up roles on storage containers are granted: on the `container`, or on its `account` for
     /// hubs that do not accept a grant on the container.
     #[serde(default)]
@@ -137,6 +143,10 @@ pub(super) struct ProfileDoc {
     /// Cloud-to-device messages.
     #[serde(default)]
     pub(super) cloud_to_device: CloudToDeviceDoc,
+    /// Exports of the hub's devices, on schedule.
+    #[serde(default)]
+    #[schemars(length(max = 10))]
+    pub(super) exports: Vec<ExportDoc>,
     /// Endpoints, routes and enrichments whose names begin with one of these belong to this document
     /// alone: one that the profile does not list is removed, if `guardrails.allowRemovals` is `true`.
     #[serde(default)]

@@ -44,6 +44,14 @@ pub(in crate::desired) struct ProfileName(
     #[schemars(regex(pattern = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"))] pub(in crate::desired) String,
 );
 
+/// The name of an IoT hub, by the service's rule.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(transparent)]
+#[schemars(extend("patternErrorMessage" = "the name of a hub: 3 to 50 letters, digits or `-`"))]
+pub(in crate::desired) struct HubName(
+    #[schemars(regex(pattern = r"^[A-Za-z0-9-]{3,50}$"))] pub(in crate::desired) String,
+);
+
 /// The name of an endpoint or a route, by the service's rule.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(transparent)]

@@ -26,7 +26,6 @@ mod event_grid;
 mod function;
 mod http;
 mod invoke;
-pub mod ncrontab;
 mod options;
 mod queue_trigger;
 mod route;

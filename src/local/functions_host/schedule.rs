@@ -14,7 +14,7 @@ use time::OffsetDateTime;
 use time::macros::datetime;
 
 use super::dotnet::{round_trip, time_span};
-use super::ncrontab::Ncrontab;
+use crate::schedule::Ncrontab;
 
 /// .NET's `default(DateTime)`, which stands for "never".
 pub(crate) const NEVER: OffsetDateTime = datetime!(0001-01-01 0:00 UTC);

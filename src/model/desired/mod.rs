@@ -4,6 +4,7 @@
 //! a hub becomes one [`DesiredHub`], with all placeholders filled in.
 
 mod endpoint;
+mod export;
 mod file_upload;
 mod target;
 
@@ -11,6 +12,7 @@ pub use endpoint::{
     CosmosOptions, DesiredAuth, DesiredEndpoint, DesiredEnrichment, DesiredRoute, EndpointOptions,
     StorageOptions,
 };
+pub use export::{BlobName, DesiredExport};
 pub use file_upload::{CloudToDevice, Connection, DesiredFileUpload, Notifications};
 pub use target::{StorageScope, Target};
 
@@ -43,6 +45,8 @@ pub struct DesiredHub {
     pub file_upload: Option<DesiredFileUpload>,
     /// Cloud-to-device messaging, as far as it is managed.
     pub cloud_to_device: CloudToDevice,
+    /// Exports on schedule. They are no part of the hub's document; their grants are made ahead.
+    pub exports: Vec<DesiredExport>,
     /// Endpoints, routes and enrichments whose names begin with one of these are ours alone: one
     /// that is not wanted is removed.
     pub owned_prefixes: Vec<String>,
@@ -74,7 +78,12 @@ impl DesiredHub {
             let identity = upload.auth.identity()?;
             Some(Use { by: User::FileUpload, target: &upload.container, identity })
         });
-        endpoints.chain(upload)
+        let exports = self.exports.iter().map(|export| Use {
+            by: User::Export(&export.name),
+            target: &export.container,
+            identity: &export.identity,
+        });
+        endpoints.chain(upload).chain(exports)
     }
 
     /// The same for the same wanted state: our writes carry it as correlation id, so that Azure's
@@ -103,6 +112,8 @@ pub enum User<'a> {
     Endpoint(&'a str),
     /// File upload.
     FileUpload,
+    /// The scheduled export of this name.
+    Export(&'a str),
 }
 
 impl fmt::Display for User<'_> {
@@ -110,6 +121,7 @@ impl fmt::Display for User<'_> {
         match self {
             User::Endpoint(name) => write!(f, "endpoint {name}"),
             User::FileUpload => f.write_str("file upload"),
+            User::Export(name) => write!(f, "export {name}"),
         }
     }
 }
@@ -191,6 +203,8 @@ pub struct Guardrails {
     pub allow_removals: bool,
     /// Whether an endpoint may be given a key: the way back from an identity.
     pub allow_keys: bool,
+    /// Names of hubs, lower-cased, that devices may be imported into.
+    pub allow_imports: Vec<String>,
     /// How far up grants on storage containers are made.
     pub storage_grants: StorageScope,
     /// How many hubs one run may change.
@@ -205,6 +219,11 @@ impl Guardrails {
     /// Whether hubs of this id's subscription may be touched.
     pub fn allows_hub(&self, hub: &IotHubId) -> bool {
         self.subscriptions.iter().any(|sub| sub == hub.subscription())
+    }
+
+    /// Whether devices may be imported into a hub. An import cannot be undone.
+    pub fn allows_import(&self, hub: &IotHubId) -> bool {
+        self.allow_imports.iter().any(|name| name.eq_ignore_ascii_case(hub.name()))
     }
 
     /// Whether this target may be granted on and pointed at.

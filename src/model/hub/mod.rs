@@ -132,6 +132,11 @@ impl HubDocument {
             .collect()
     }
 
+    /// The host of the hub's own API.
+    pub fn host_name(&self) -> Option<&str> {
+        self.property("hostName").and_then(Value::as_str)
+    }
+
     /// `properties.state`: `Active` when the hub may be written.
     pub fn state(&self) -> Option<&str> {
         self.property("state").and_then(Value::as_str)

@@ -13,6 +13,7 @@ use hubward::{
     reconcile::Report,
 };
 use serde_json::Value;
+use tower::ServiceExt;
 
 use super::world::hub_id;
 
@@ -49,6 +50,14 @@ impl Cloud {
 
     pub(crate) async fn sim(&self, method: &str, path: &str, body: Value) -> Value {
         self.0.sim(method, path, body).await.unwrap_or_else(|error| panic!("{error}"))
+    }
+
+    /// The same with a body that is not JSON: the content of a blob.
+    pub(crate) async fn sim_bytes(&self, method: &str, path: &str, body: String) {
+        let request = http::Request::builder().method(method).uri(format!("/_sim/{path}"));
+        let request = request.header("host", "127.0.0.1").body(axum::body::Body::from(body)).unwrap();
+        let answer = self.azure.arm_router().oneshot(request).await.unwrap();
+        assert!(answer.status().is_success(), "{method} {path}: {}", answer.status());
     }
 
     /// A hub for the sample profile, active, with the counters at zero.

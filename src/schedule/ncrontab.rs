@@ -173,8 +173,9 @@ impl Field {
     fn parse(&self, item: &str) -> Result<u64, NcrontabError> {
         let (range, step) = match item.split_once('/') {
             Some((range, step)) => {
-                let step: u32 = step.parse().map_err(|_| self.error(item, "the step is not a number"))?;
-                (range, Some(step.max(1)))
+                let step: i32 = step.parse().map_err(|_| self.error(item, "the step is not a number"))?;
+                // Less than one counts as one, and that may be less than nothing.
+                (range, Some(step.max(1).unsigned_abs()))
             }
             None => (item, None),
         };
@@ -195,9 +196,10 @@ impl Field {
 
     fn value(&self, text: &str) -> Result<u32, NcrontabError> {
         let number = match text.parse::<u32>() {
-            Ok(number) => number,
-            Err(_) if text.is_empty() => return Err(self.error(text, "it is empty")),
-            Err(_) => {
+            // A sign is no part of a value.
+            Ok(number) if !text.starts_with('+') => number,
+            _ if text.is_empty() => return Err(self.error(text, "it is empty")),
+            _ => {
                 let lower = text.to_lowercase();
                 let found = self.words.iter().position(|word| word.to_lowercase().starts_with(&lower));
                 let found = found.and_then(|index| u32::try_from(index).ok());
