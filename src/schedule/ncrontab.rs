@@ -8,6 +8,7 @@
 //! - `a/n` runs from `a` to the end of the field
 //! - names match by prefix, without case: `Mon`, `monday` and `M` are Monday
 //! - five fields mean second 0
+//! - fields are set apart by spaces; a tab or a line's end does not, but may stand around a number
 //!
 //! `?`, `L`, `W`, `#` and `@daily` do not exist.
 //!
@@ -78,6 +79,12 @@ pub enum NcrontabError {
     },
 }
 
+/// What the host takes around a number: the white space of .NET's `NumberStyles.Integer`. A space has set
+/// the fields apart before.
+fn is_white(c: char) -> bool {
+    matches!(c, '\t'..='\r')
+}
+
 struct Field {
     name: &'static str,
     min: u32,
@@ -145,7 +152,7 @@ impl FromStr for Ncrontab {
     type Err = NcrontabError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let mut parts: Vec<&str> = text.split_whitespace().collect();
+        let mut parts: Vec<&str> = text.split(' ').filter(|part| !part.is_empty()).collect();
         if parts.len() == 5 {
             parts.insert(0, "0");
         }
@@ -173,7 +180,10 @@ impl Field {
     fn parse(&self, item: &str) -> Result<u64, NcrontabError> {
         let (range, step) = match item.split_once('/') {
             Some((range, step)) => {
-                let step: i32 = step.parse().map_err(|_| self.error(item, "the step is not a number"))?;
+                let step: i32 = step
+                    .trim_matches(is_white)
+                    .parse()
+                    .map_err(|_| self.error(item, "the step is not a number"))?;
                 // Less than one counts as one, and that may be less than nothing.
                 (range, Some(step.max(1).unsigned_abs()))
             }
@@ -195,9 +205,9 @@ impl Field {
     }
 
     fn value(&self, text: &str) -> Result<u32, NcrontabError> {
-        let number = match text.parse::<u32>() {
-            // A sign is no part of a value.
-            Ok(number) if !text.starts_with('+') => number,
+        // What begins with a digit is a number, with white space behind it or none.
+        let number = match text.trim_end_matches(is_white).parse::<u32>() {
+            Ok(number) if text.starts_with(|c: char| c.is_ascii_digit()) => number,
             _ if text.is_empty() => return Err(self.error(text, "it is empty")),
             _ => {
                 let lower = text.to_lowercase();

@@ -171,6 +171,30 @@ fn months_without_such_a_day_are_passed_over() {
 }
 
 #[test]
+fn spaces_set_fields_apart_and_nothing_else_does() {
+    holds(&[
+        ("  0   30  2 * *   * ", WEDNESDAY, datetime!(2026-07-02 02:30:00 UTC)),
+        // A number may have white space behind it, a step on both sides: .NET reads them so.
+        ("0\t 30\r\n 2 * * 0-6\n", WEDNESDAY, datetime!(2026-07-02 02:30:00 UTC)),
+        ("0 */\t20\t * * * *", WEDNESDAY, datetime!(2026-07-01 10:40:00 UTC)),
+        // Five fields: what a tab holds together is one.
+        ("30\t 2 * * *", WEDNESDAY, datetime!(2026-07-02 02:30:00 UTC)),
+    ]);
+    for text in [
+        "0\t30\t2\t*\t*\t*",
+        "0 30 2 *\t* *",
+        "0 30 2 * * *\n",
+        "0 30 \t2 * * *",
+        "0 30\u{a0}2 * * * *",
+        "0 30\u{a0} 2 * * *",
+        "0 30 2 * * Mon\n",
+        "0 1\t2 2 * * *",
+    ] {
+        assert!(text.parse::<Ncrontab>().is_err(), "{text:?}");
+    }
+}
+
+#[test]
 fn what_the_host_cannot_read_is_refused() {
     let rows = [
         // 7 is not Sunday, wherever it stands.
