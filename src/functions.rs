@@ -106,10 +106,10 @@ impl App {
         event.change == Change::Written && caller.is_some() && caller == self.client_id
     }
 
-    /// Does what a work item asks for.
-    async fn work(&self, item: WorkItem) -> Result<InvocationResponse, HandlerError> {
+    /// Does what a work item asks for; `again` if somebody may have begun with it already.
+    async fn work(&self, item: WorkItem, again: bool) -> Result<InvocationResponse, HandlerError> {
         match &item.reason {
-            Reason::Job { item: job, .. } => self.job(&item, job).await,
+            Reason::Job { item: job, .. } => self.job(&item, job, again).await,
             Reason::Written { .. } | Reason::Deleted { .. } | Reason::FollowUp { .. } => {
                 self.look(item).await
             }
@@ -117,12 +117,17 @@ impl App {
     }
 
     /// Takes one step of a bulk job, and hands over the next.
-    async fn job(&self, work: &WorkItem, item: &JobItem) -> Result<InvocationResponse, HandlerError> {
+    async fn job(
+        &self,
+        work: &WorkItem,
+        item: &JobItem,
+        again: bool,
+    ) -> Result<InvocationResponse, HandlerError> {
         let state = self.profiles.current().await.map_err(HandlerError::transient)?;
         let arm = ArmWriter::new(self.arm.until(Instant::now() + LOOK_UNTIL));
         let jobs = Jobs { arm: &arm, guardrails: state.guardrails() };
         let (name, kind, request) = (work.hub.name(), item.request.job.word(), item.request.id);
-        let word = match jobs.advance(&work.hub, item).await {
+        let word = match jobs.advance(&work.hub, item, again).await {
             Advance::Later { item, waited_for, due } => {
                 self.send(&work.next_step(*item, due)).await?;
                 info!(hub.id = %work.hub, job.request = %request, "{name}: {kind} waits for {waited_for}");
@@ -284,7 +289,9 @@ pub fn runtime(app: Arc<App>) -> Runtime {
             // A message that is no work item will never be one: trying ten times would not help.
             let item = WorkItem::parse(&trigger.body).map_err(HandlerError::permanent);
             let trace_parent = item.as_ref().ok().and_then(|item| item.trace_parent.clone());
-            in_trace("work", app.clone(), trace_parent, async move { app.work(item?).await })
+            // This delivery counts too.
+            let again = trigger.delivery_count.is_some_and(|count| count > 1);
+            in_trace("work", app.clone(), trace_parent, async move { app.work(item?, again).await })
         })
 }
 

@@ -99,6 +99,8 @@ pub(super) enum Repeat {
     Safe,
     /// Only when the service says that it did nothing (429, 503).
     IfRefused,
+    /// Only when it was not let in at all (429): a job that is started twice runs twice.
+    IfThrottled,
 }
 
 /// One call: a label for people, and what to send.
@@ -379,7 +381,8 @@ fn may_try_again(error: &ArmError, repeat: Repeat) -> Option<Option<Duration>> {
             429 if refusal.code.starts_with("Throttling") => {
                 Some(refusal.retry_after.or(Some(Duration::from_secs(10))))
             }
-            429 | 503 => Some(refusal.retry_after),
+            429 => Some(refusal.retry_after),
+            503 if repeat != Repeat::IfThrottled => Some(refusal.retry_after),
             408 | 500 | 502 | 504 if repeat == Repeat::Safe => Some(refusal.retry_after),
             _ => None,
         },

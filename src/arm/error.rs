@@ -126,6 +126,15 @@ impl ArmError {
         }
     }
 
+    /// Whether a write that cannot be repeated may have taken effect all the same.
+    pub fn fate_unknown(&self) -> bool {
+        match self {
+            ArmError::Refused(refusal) => refusal.status == 408 || refusal.status >= 500,
+            ArmError::NoAnswer { .. } | ArmError::Unreadable { .. } => true,
+            ArmError::NoToken { .. } | ArmError::ForeignLink { .. } | ArmError::OutOfTime(_) => false,
+        }
+    }
+
     /// Whether the service says that the resource is not there.
     pub fn is_not_found(&self) -> bool {
         matches!(self, ArmError::Refused(refusal) if refusal.status == 404)
@@ -172,7 +181,7 @@ impl Refusal {
             _ => {}
         }
         // A hub's own API: another job is on, a role that has not spread, a pause that it does not time.
-        if self.has_code("JobQuotaExceeded") {
+        if self.has_code("JobQuotaExceeded") || self.number() == Some(403_003) {
             return Reaction::Wait(BUSY);
         }
         if self.has_code("BlobContainerValidationError") || self.number() == Some(400_007) {
@@ -394,6 +403,7 @@ mod tests {
                 r#"{"Message":"ErrorCode:JobQuotaExceeded;Error: 403","ExceptionMessage":""}"#,
                 Reaction::Wait(BUSY),
             ),
+            (403, r#"{"code":403003,"message":"Job quota has been exceeded."}"#, Reaction::Wait(BUSY)),
             (
                 400,
                 r#"{"Message":"ErrorCode:BlobContainerValidationError;Error: 400\r\nMessage: Unauthorized to write to output blob container."}"#,

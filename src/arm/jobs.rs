@@ -20,7 +20,7 @@ use super::{
 use crate::model::{
     desired::IdentityRef,
     hub::HubDocument,
-    job::{JobDoor, JobRequest, JobSpec, JobStatus, ObservedJob},
+    job::{JobDoor, JobId, JobRequest, JobSpec, JobStatus, ObservedJob, Shown},
 };
 
 /// The hub's own API.
@@ -67,7 +67,7 @@ impl ArmReader {
         &self,
         hub: &HubDocument,
         door: JobDoor,
-        id: &str,
+        id: &JobId,
     ) -> Result<Option<ObservedJob>, ArmError> {
         const LABEL: &str = "GET job";
         let (client, path, version) = match door {
@@ -84,8 +84,8 @@ impl ArmReader {
 }
 
 impl ArmWriter {
-    /// Starts a job. Not idempotent: when no answer comes, ask for the hub's jobs before trying again.
-    /// `container` is the container's address, without a signature.
+    /// Starts a job. Not idempotent: it is sent again only after a 429, which says that nothing was done.
+    /// When [`ArmError::fate_unknown`], ask for the hub's jobs before trying again. `container` is the container's address, without a signature.
     pub async fn create_job(
         &self,
         hub: &HubDocument,
@@ -112,7 +112,7 @@ impl ArmWriter {
         let call = Call {
             method: Method::Post,
             body: Some(&body),
-            repeat: Repeat::IfRefused,
+            repeat: Repeat::IfThrottled,
             ..Call::get(LABEL, client.url(&path, version))
         };
         let json = client.send(call).await?.json(LABEL)?;
@@ -123,7 +123,7 @@ impl ArmWriter {
     }
 
     /// Cancels a job, through the hub's own API.
-    pub async fn cancel_job(&self, hub: &HubDocument, id: &str) -> Result<(), ArmError> {
+    pub async fn cancel_job(&self, hub: &HubDocument, id: &JobId) -> Result<(), ArmError> {
         let client = self.client().hub_door(hub)?;
         let url = client.url(&format!("/jobs/{id}"), DATA_PLANE);
         client.send(Call { method: Method::Delete, ..Call::get("DELETE job", url) }).await.map(|_| ())
@@ -182,19 +182,29 @@ fn with_identity(mut body: Value, request: &JobRequest) -> Value {
 }
 
 fn read(json: &Value) -> Option<ObservedJob> {
-    let names = ["/outputBlobName", "/inputBlobName", "/exportBlobName"];
+    let owned = |name: &str| text(json, name).map(str::to_owned);
+    let kind = text(json, "/type").unwrap_or("unknown").to_ascii_lowercase();
+    // What an import writes is its error log, which nobody asked for by name.
+    let end = if kind == "import" { "input" } else { "output" };
     // ISO 8601 through one door, RFC 1123 through the other.
     let date = text(json, "/startTimeUtc").and_then(|text| {
         OffsetDateTime::parse(text, &Rfc3339).or_else(|_| OffsetDateTime::parse(text, &Rfc2822)).ok()
     });
     Some(ObservedJob {
-        id: text(json, "/jobId")?.to_owned(),
-        kind: text(json, "/type").unwrap_or("unknown").to_ascii_lowercase(),
+        id: JobId::try_from(owned("/jobId")?).ok()?,
         status: JobStatus::parse(text(json, "/status").unwrap_or("unknown")),
         progress: json.get("progress").and_then(Value::as_u64).unwrap_or(0).min(100) as u32,
-        failure_reason: text(json, "/failureReason").map(str::to_owned),
-        blob_name: names.iter().find_map(|name| text(json, name)).map(str::to_owned),
+        failure_reason: owned("/failureReason"),
+        shown: Shown {
+            blob_name: owned(&format!("/{end}BlobName")),
+            container: owned(&format!("/{end}BlobContainerUri")),
+            exclude_keys: json.get("excludeKeysInExport").and_then(Value::as_bool),
+            by_identity: text(json, "/storageAuthenticationType")
+                .map(|kind| kind.eq_ignore_ascii_case("identityBased")),
+            user: owned("/identity/userAssignedIdentity"),
+        },
         started: date,
+        kind,
     })
 }
 
@@ -213,5 +223,16 @@ mod tests {
         assert_eq!(data.started.unwrap().unix_timestamp(), manager.started.unwrap().unix_timestamp());
         assert_eq!((data.progress, data.failure_reason), (40, None));
         assert!(read(&json!({"status": "running"})).is_none());
+        assert!(read(&json!({"jobId": "../devices/d1"})).is_none(), "an id becomes part of an address");
+    }
+
+    #[test]
+    fn an_import_is_known_by_what_it_reads() {
+        let import = json!({"jobId": "1", "type": "import", "status": "running", "inputBlobName": "devices.txt",
+            "outputBlobName": "importErrors.log", "inputBlobContainerUri": "https://a/in",
+            "outputBlobContainerUri": "https://a/out", "storageAuthenticationType": "identityBased"});
+        let Shown { blob_name, container, by_identity, .. } = read(&import).unwrap().shown;
+        assert_eq!((blob_name.as_deref(), container.as_deref()), (Some("devices.txt"), Some("https://a/in")));
+        assert_eq!(by_identity, Some(true));
     }
 }

@@ -13,7 +13,7 @@ use crate::{
     model::{
         IotHubId, ResourceId,
         desired::IdentityRef,
-        job::{JobDoor, JobRequest, JobSpec},
+        job::{JobDoor, JobId, JobRequest, JobSpec},
     },
     work::WorkItem,
 };
@@ -172,7 +172,7 @@ async fn list(args: OfHub) -> anyhow::Result<Ending> {
     let document = reader.hub(&hub).await?.ok_or_else(|| anyhow::anyhow!("there is no hub {hub}"))?;
     for job in reader.jobs(&document, args.through.into()).await?.iter().filter(|job| job.is_bulk()) {
         let reason = job.failure_reason.as_deref().unwrap_or_default();
-        let blob = job.blob_name.as_deref().unwrap_or("-");
+        let blob = job.shown.blob_name.as_deref().unwrap_or("-");
         print(&format!(
             "{}  {:6}  {:?}  {} %  {blob}  {reason}\n",
             job.id, job.kind, job.status, job.progress
@@ -183,10 +183,11 @@ async fn list(args: OfHub) -> anyhow::Result<Ending> {
 
 async fn cancel(args: CancelArgs) -> anyhow::Result<Ending> {
     let hub = hub_id(&args.hub.hub)?;
+    let job = JobId::try_from(args.job).map_err(|error| Usage(format!("--job: {error}")))?;
     let writer = ArmWriter::new(Session::open().await?.arm);
     let document =
         writer.reader().hub(&hub).await?.ok_or_else(|| anyhow::anyhow!("there is no hub {hub}"))?;
-    writer.cancel_job(&document, &args.job).await?;
+    writer.cancel_job(&document, &job).await?;
     super::remark("the hub has taken the cancellation");
     Ok(Ending::Fine)
 }

@@ -9,11 +9,13 @@
 //! A request travels in messages and is nowhere else: each message does one thing and sends the next
 //! before it is completed. The service's `create` is not idempotent, so the jobs that the hub has are
 //! written down in a message *before* it is asked; whoever finds that message again looks for a job that
-//! is not among them. One hub is worked on by one worker at a time, so nobody else asks in between.
+//! is not among them. One hub is worked on by one worker at a time, but the messages of several requests
+//! take turns: a job that is there before we have asked is somebody else's, and is waited for.
 //!
-//! [`run::Jobs::advance`] is the one step; [`input`] checks what is to be imported, [`log`] reads what came of it,
+//! [`run::Jobs::advance`] is the one step, and `ask` the part of it that must not happen twice; [`input`] checks what is to be imported, [`log`] reads what came of it,
 //! [`blobs`] is the storage account, [`retention`] what goes when a schedule's new export is there.
 
+mod ask;
 pub mod blobs;
 pub mod input;
 pub mod log;

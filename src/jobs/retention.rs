@@ -1,16 +1,20 @@
 //! Older exports of one schedule, deleted when a new one is done.
 
 use super::blobs::{BlobError, Container};
-use crate::{model::job::Keep, schedule};
+use crate::model::job::Keep;
 
-/// Deletes all but the newest. Answers with what went, and with what kept the rest from going.
-pub async fn apply(container: &Container, keep: &Keep, newest: &str) -> (Vec<String>, Option<String>) {
+/// Deletes what is older than the new export, but for those that stay. Answers with what went, and with
+/// what kept the rest from going.
+pub async fn apply(container: &Container, keep: &Keep, new: &str) -> (Vec<String>, Option<String>) {
     let mut removed = Vec::new();
     let names = match container.names(&keep.before).await {
         Ok(names) => names,
         Err(error) => return (removed, Some(error.to_string())),
     };
-    for name in outlived(&names, keep, newest) {
+    if !names.iter().any(|name| name == new) {
+        return (removed, Some(format!("the new export `{new}` is not there")));
+    }
+    for name in outlived(&names, keep, new) {
         if let Err(error) = delete(container, &name, keep).await {
             return (removed, Some(error.to_string()));
         }
@@ -27,19 +31,15 @@ async fn delete(container: &Container, name: &str, keep: &Keep) -> Result<(), Bl
     container.delete(name).await
 }
 
-/// Names that go: of this schedule, older than the new one, and too many.
-fn outlived(names: &[String], keep: &Keep, newest: &str) -> Vec<String> {
-    let time_of = |name: &str| {
-        let middle = name.strip_prefix(&keep.before)?.strip_suffix(&keep.after)?;
-        schedule::time_of(middle)
-    };
-    let mut ours: Vec<_> = names.iter().filter_map(|name| Some((time_of(name)?, name))).collect();
-    ours.sort();
-    let others = ours.iter().filter(|(_, name)| *name != newest).map(|(_, name)| (*name).clone());
-    let others: Vec<String> = others.collect();
+/// Names that go: of this schedule, of a time before the new one's, and too many.
+fn outlived(names: &[String], keep: &Keep, new: &str) -> Vec<String> {
+    let Some(new) = keep.time_in(new) else { return Vec::new() };
+    let older = names.iter().filter_map(|name| Some((keep.time_in(name).filter(|time| *time < new)?, name)));
+    let mut older: Vec<_> = older.collect();
+    older.sort();
     let stay = (keep.count as usize).saturating_sub(1);
-    let go = others.len().saturating_sub(stay);
-    others.into_iter().take(go).collect()
+    let go = older.len().saturating_sub(stay);
+    older.into_iter().take(go).map(|(_, name)| name.clone()).collect()
 }
 
 #[cfg(test)]
@@ -47,6 +47,7 @@ mod tests {
     use time::macros::datetime;
 
     use super::*;
+    use crate::schedule;
 
     #[test]
     fn only_older_exports_of_the_same_schedule_go() {
@@ -64,7 +65,9 @@ mod tests {
         );
         assert_eq!(outlived(&names, &keep, &at(4)), [at(1), at(2)]);
         assert_eq!(outlived(&names, &Keep { count: 9, ..keep.clone() }, &at(4)), Vec::<String>::new());
-        // The new one stays, whatever its time.
-        assert_eq!(outlived(&names, &Keep { count: 1, ..keep }, &at(1)), [at(2), at(3), at(4)]);
+        // What is newer than the new one belongs to a later run, which sees to it.
+        assert_eq!(outlived(&names, &Keep { count: 1, ..keep.clone() }, &at(3)), [at(1), at(2)]);
+        assert_eq!(outlived(&names, &Keep { count: 1, ..keep.clone() }, &at(1)), Vec::<String>::new());
+        assert_eq!(outlived(&names, &keep, "hub1/nightly-by-hand.txt"), Vec::<String>::new());
     }
 }

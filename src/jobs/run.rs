@@ -1,7 +1,7 @@
 //! One step of a request: look at the hub and at what it depends on, do one thing, say what is next.
 
 use time::{Duration, OffsetDateTime};
-use tracing::info;
+use tracing::warn;
 
 use super::{
     Advance, JobOutcome, TIME_LIMIT,
@@ -14,23 +14,24 @@ use crate::{
         IotHubId,
         desired::{Guardrails, IdentityRef, Target},
         hub::HubDocument,
-        job::{JobDoor, JobItem, JobPhase, JobSpec, JobStatus, ObservedJob},
+        job::{Intent, JobDoor, JobId, JobItem, JobPhase, JobSpec, JobStatus, ObservedJob},
         observed::{Grant, HeldRole, ObservedTarget, TargetFacts},
     },
     plan::SETTLE,
 };
 
 /// Pause before the hub is asked again whether its running job has ended.
-const QUOTA_PAUSE: Duration = Duration::seconds(20);
+pub(super) const QUOTA_PAUSE: Duration = Duration::seconds(20);
 /// Pause after a refusal that young grants explain, and when a service is in trouble.
-const PAUSE: Duration = Duration::seconds(30);
+pub(super) const PAUSE: Duration = Duration::seconds(30);
 /// Pauses between looks at a running job: soon at first, each minute later.
-const LOOKS_AFTER: [Duration; 3] = [Duration::seconds(10), Duration::seconds(20), Duration::seconds(30)];
+pub(super) const LOOKS_AFTER: [Duration; 3] =
+    [Duration::seconds(10), Duration::seconds(20), Duration::seconds(30)];
 const LATER_LOOKS: Duration = Duration::minutes(1);
 /// Longest wait for the hub to take a request at all.
 const PATIENCE: Duration = Duration::hours(24);
 /// Tries of a call whose answer is lost or cannot be used.
-const TRIES: u32 = 5;
+pub(super) const TRIES: u32 = 5;
 /// Looks in a row that do not find the hub, or the job, after which it is gone: both can be "not found"
 /// for a while after a change.
 const MISSING_LOOKS: u32 = 3;
@@ -44,16 +45,18 @@ pub struct Jobs<'a> {
 }
 
 /// Why a step ends here: either way is an [`Advance`].
-type Step<T> = Result<T, Advance>;
+pub(super) type Step<T> = Result<T, Advance>;
 
 impl Jobs<'_> {
-    /// Brings a request one step further.
-    pub async fn advance(&self, hub: &IotHubId, item: &JobItem) -> Advance {
-        self.step(hub, item).await.unwrap_or_else(|ended| ended)
+    /// Brings a request one step further. `again` is whether this step may have been begun before: its
+    /// message was delivered already, and whoever took it did not finish.
+    pub async fn advance(&self, hub: &IotHubId, item: &JobItem, again: bool) -> Advance {
+        self.step(hub, item, again).await.unwrap_or_else(|ended| ended)
     }
 
-    async fn step(&self, hub: &IotHubId, item: &JobItem) -> Step<Advance> {
+    async fn step(&self, hub: &IotHubId, item: &JobItem, again: bool) -> Step<Advance> {
         self.allowed(hub, item)?;
+        let item = &if again { item.maybe_asked() } else { item.clone() };
         let document = match self.arm.reader().hub(hub).await {
             Ok(Some(document)) if !document.is_being_deleted() => document,
             Ok(Some(_)) => return Err(Advance::Done(JobOutcome::HubGone)),
@@ -64,26 +67,19 @@ impl Jobs<'_> {
         let item = &item.found();
         match &item.phase {
             JobPhase::Wanted { refused } => self.wanted(&document, item, refused.as_deref()).await,
-            JobPhase::Intended { known } => self.intended(&document, item, known).await,
+            JobPhase::Intended(intent) => self.intended(&document, item, intent, again).await,
             JobPhase::Running { job_id, since, .. } => self.running(&document, item, job_id, *since).await,
         }
     }
 
     /// The guardrails are asked at every step: they may have changed while the request waited. A running
-    /// job is followed to its end all the same.
+    /// job is followed to its end all the same, and [`Jobs::owned`] is asked before anything is done to it.
     fn allowed(&self, hub: &IotHubId, item: &JobItem) -> Step<()> {
         if matches!(item.phase, JobPhase::Running { .. }) {
             return Ok(());
         }
-        let request = &item.request;
-        let mut causes = request.problems();
-        if !self.guardrails.allows_hub(hub) {
-            causes.push(format!("subscription {} is not in guardrails.subscriptions", hub.subscription()));
-        }
-        if !self.guardrails.allows_target(&request.container) {
-            causes.push(format!("{} is not within guardrails.targets", request.container));
-        }
-        if let JobSpec::Import { confirm, .. } = &request.job {
+        let mut causes = self.out_of_bounds(hub, item);
+        if let JobSpec::Import { confirm, .. } = &item.request.job {
             if !self.guardrails.allows_import(hub) {
                 causes.push(format!(
                     "guardrails.allowImports does not name {}: an import cannot be undone",
@@ -95,6 +91,45 @@ impl Jobs<'_> {
             }
         }
         if causes.is_empty() { Ok(()) } else { Err(Advance::Done(JobOutcome::Refused { causes })) }
+    }
+
+    /// What keeps a request, at whatever phase, from being worked on.
+    fn out_of_bounds(&self, hub: &IotHubId, item: &JobItem) -> Vec<String> {
+        let request = &item.request;
+        let mut causes = request.problems();
+        if !self.guardrails.allows_hub(hub) {
+            causes.push(format!("subscription {} is not in guardrails.subscriptions", hub.subscription()));
+        }
+        if !self.guardrails.allows_target(&request.container) {
+            causes.push(format!("{} is not within guardrails.targets", request.container));
+        }
+        if let Some(keep) = &request.keep {
+            let name = hub.name().to_ascii_lowercase();
+            if ![&keep.before, &keep.after].iter().any(|part| part.to_ascii_lowercase().contains(&name)) {
+                causes.push(format!(
+                    "neither `keep.before` nor `keep.after` holds `{}`: other hubs' exports would go",
+                    hub.name()
+                ));
+            }
+        }
+        causes
+    }
+
+    /// The container of a job that is ours to cancel, and to clear up after. A message may say anything:
+    /// what it says is held against the guardrails and against the hub's own record of the job.
+    async fn owned(
+        &self,
+        hub: &HubDocument,
+        item: &JobItem,
+        job: &ObservedJob,
+    ) -> Step<Result<TargetFacts, String>> {
+        let causes = self.out_of_bounds(hub.id(), item);
+        if !causes.is_empty() {
+            return Ok(Err(causes.join("; ")));
+        }
+        let facts = self.container(item).await?;
+        let fits = item.request.fits(job, &address(&facts));
+        Ok(if fits { Ok(facts) } else { Err(format!("the hub's job {} is another one", job.id)) })
     }
 
     /// Role, input and quota are seen to. The hub is asked only in the next step, when what it has now is
@@ -115,8 +150,10 @@ impl Jobs<'_> {
             self.check_input(item, &facts).await?;
         }
         let grant = self.granted(hub, item, &principal).await?;
-        let age = grant.created_on.map_or(SETTLE, |at| self.now() - at);
-        if age < SETTLE {
+        // A grant whose age nobody knows is as old as the request, and has settled.
+        let made = grant.created_on.unwrap_or(request.requested_at);
+        let age = self.now() - made;
+        if age < SETTLE && grant.created_on.is_some() {
             return Err(self.later(item.clone(), "the grant to spread", SETTLE - age));
         }
         if let Some(cause) = refused
@@ -124,66 +161,23 @@ impl Jobs<'_> {
         {
             return Err(Advance::Done(JobOutcome::Failed { cause: cause.to_owned() }));
         }
-        let jobs = self.jobs(hub, item).await?;
-        if jobs.iter().any(|job| job.is_bulk() && job.status == JobStatus::Active) {
+        let (jobs, seen) = (self.jobs(hub, item).await?, self.now());
+        if jobs.iter().any(ObservedJob::is_in_the_way) {
             return Err(self.later(item.clone(), "the hub's running job to end", QUOTA_PAUSE));
         }
         if item.steps > 0 {
             // It may have been written since.
             self.check_input(item, &facts).await?;
         }
-        let known = jobs.into_iter().map(|job| job.id).collect();
-        Ok(self.later(item.at(JobPhase::Intended { known }), "the hub to be asked", Duration::ZERO))
-    }
-
-    /// The hub is asked, unless it was already: the answer may have been lost.
-    async fn intended(&self, hub: &HubDocument, item: &JobItem, known: &[String]) -> Step<Advance> {
-        let request = &item.request;
-        let is_ours = |job: &ObservedJob| {
-            !known.contains(&job.id)
-                && job.kind == request.job.word()
-                && job.blob_name.as_deref().is_none_or(|name| name == request.job.blob_name())
-        };
-        if let Some(job) = self.jobs(hub, item).await?.into_iter().find(is_ours) {
-            info!(hub.id = %hub.id(), job.id = %job.id, "the job was started already");
-            return Ok(self.started(item, job, request.requested_at));
-        }
-        let facts = self.container(item).await?;
-        let container = address(&facts);
-        let error = match self.arm.create_job(hub, request, &container).await {
-            Ok(job) => return Ok(self.started(item, job, self.now())),
-            Err(error) => error,
-        };
-        let cause = error.explained();
-        let wanted = |cause: String| item.at(JobPhase::Wanted { refused: Some(cause) });
-        match error.reaction() {
-            // Whether it was started is not known: the next step looks first.
-            Reaction::Reread => Err(self.passing(item, &error)),
-            Reaction::MaybeNotYet | Reaction::PrincipalYoung => {
-                let waited_for = format!("the grant to spread ({cause})");
-                Ok(self.later(wanted(cause), &waited_for, PAUSE))
-            }
-            Reaction::Wait(pause) => {
-                let pause = Duration::try_from(pause).unwrap_or(PAUSE).max(QUOTA_PAUSE);
-                let item = item.at(JobPhase::Wanted { refused: None });
-                Ok(self.later(item, &format!("the hub to take a job ({cause})"), pause))
-            }
-            Reaction::AlreadyThere | Reaction::Fail if is_trouble(&error) => Err(self.passing(item, &error)),
-            Reaction::AlreadyThere | Reaction::Fail => Ok(Advance::Done(JobOutcome::Failed { cause })),
-        }
-    }
-
-    fn started(&self, item: &JobItem, job: ObservedJob, at: OffsetDateTime) -> Advance {
-        let since = job.started.unwrap_or(at);
-        let item = item.at(JobPhase::Running { job_id: job.id, since, progress: job.progress });
-        self.later(item, "the job to end", LOOKS_AFTER[0])
+        let intended = JobPhase::Intended(Intent::after(&jobs, seen));
+        Ok(self.later(item.at(intended), "the hub to be asked", Duration::ZERO))
     }
 
     async fn running(
         &self,
         hub: &HubDocument,
         item: &JobItem,
-        id: &str,
+        id: &JobId,
         since: OffsetDateTime,
     ) -> Step<Advance> {
         let door = item.request.through;
@@ -193,20 +187,23 @@ impl Jobs<'_> {
         };
         let Some(job) = job.filter(|job| job.status != JobStatus::Unknown) else {
             if item.looks >= MISSING_LOOKS {
-                return Ok(Advance::Done(JobOutcome::Lost { job_id: id.to_owned() }));
+                return Ok(Advance::Done(JobOutcome::Lost { job_id: id.to_string() }));
             }
             return Ok(self.later(item.looked(), "the hub to know the job", PAUSE));
         };
         match job.status {
-            JobStatus::Active | JobStatus::Unknown if self.now() - since > TIME_LIMIT => {
-                self.time_out(hub, item, id).await
+            // By the hub's own record, if it has one.
+            JobStatus::Active | JobStatus::Unknown
+                if self.now() - job.started.unwrap_or(since) > TIME_LIMIT =>
+            {
+                self.time_out(hub, item, &job).await
             }
             JobStatus::Active | JobStatus::Unknown => {
                 let pause = LOOKS_AFTER.get(item.polls as usize).copied().unwrap_or(LATER_LOOKS);
                 let next = item.progressed(job.progress);
                 Ok(self.later(next, &format!("the job to end ({} %)", job.progress), pause))
             }
-            JobStatus::Completed => self.completed(item, id, since).await,
+            JobStatus::Completed => self.completed(hub, item, &job, since).await,
             JobStatus::Cancelled => Ok(Advance::Done(JobOutcome::Cancelled)),
             JobStatus::Failed => {
                 // The reason is often that something went meanwhile: then that is the outcome.
@@ -219,53 +216,64 @@ impl Jobs<'_> {
         }
     }
 
-    /// Resource Manager cannot cancel; the hub's own door is tried whichever was used to start.
-    async fn time_out(&self, hub: &HubDocument, item: &JobItem, id: &str) -> Step<Advance> {
-        let cancelled = match self.arm.cancel_job(hub, id).await {
-            Ok(()) => true,
-            Err(error) if item.request.through == JobDoor::DataPlane && item.looks < TRIES => {
-                return Err(self.passing(item, &error));
+    /// Resource Manager cannot cancel; the hub's own door is tried whichever was used to start. A look at
+    /// the job is no try; only a cancellation that fails is.
+    async fn time_out(&self, hub: &HubDocument, item: &JobItem, job: &ObservedJob) -> Step<Advance> {
+        let timed_out =
+            |cancelled| Ok(Advance::Done(JobOutcome::TimedOut { job_id: job.id.to_string(), cancelled }));
+        if let Err(cause) = self.owned(hub, item, job).await? {
+            warn!(hub.id = %hub.id(), job.id = %job.id, "not cancelled: {cause}");
+            return timed_out(false);
+        }
+        match self.arm.cancel_job(hub, &job.id).await {
+            Ok(()) => timed_out(true),
+            Err(error) if item.request.through == JobDoor::DataPlane && item.failures < TRIES => {
+                Ok(self.later(item.failed(), &error.explained(), PAUSE))
             }
-            Err(_) => false,
-        };
-        Ok(Advance::Done(JobOutcome::TimedOut { job_id: id.to_owned(), cancelled }))
-    }
-
-    async fn completed(&self, item: &JobItem, id: &str, since: OffsetDateTime) -> Step<Advance> {
-        let request = &item.request;
-        let job_id = id.to_owned();
-        let done = |outcome| Ok(Advance::Done(outcome));
-        let storage = match (&request.job, &request.keep) {
-            (JobSpec::Export { .. }, None) => {
-                return done(JobOutcome::Completed { job_id, removed: Vec::new(), left: None });
-            }
-            _ => self.storage(&self.container(item).await?)?,
-        };
-        match (&request.job, &request.keep) {
-            (JobSpec::Export { .. }, Some(keep)) => {
-                let (removed, left) = retention::apply(&storage, keep, request.job.blob_name()).await;
-                done(JobOutcome::Completed { job_id, removed, left })
-            }
-            (JobSpec::Export { .. }, None) => {
-                done(JobOutcome::Completed { job_id, removed: Vec::new(), left: None })
-            }
-            (JobSpec::Import { .. }, _) => match storage.import_failures(since).await {
-                Ok(failures) if failures.count == 0 => {
-                    done(JobOutcome::Completed { job_id, removed: Vec::new(), left: None })
-                }
-                Ok(failures) => done(JobOutcome::CompletedWithErrors {
-                    job_id,
-                    failed: failures.count,
-                    first: failures.first,
-                }),
-                Err(error) => Err(self.unreadable(item, &error, |cause| JobOutcome::Failed {
-                    cause: format!("the import ended, and which lines failed is not known: {cause}"),
-                })),
-            },
+            Err(_) => timed_out(false),
         }
     }
 
-    async fn container(&self, item: &JobItem) -> Step<TargetFacts> {
+    async fn completed(
+        &self,
+        hub: &HubDocument,
+        item: &JobItem,
+        job: &ObservedJob,
+        since: OffsetDateTime,
+    ) -> Step<Advance> {
+        let request = &item.request;
+        let job_id = job.id.to_string();
+        let completed = |removed, left| JobOutcome::Completed { job_id: job_id.clone(), removed, left };
+        let unread = |cause: String| JobOutcome::Failed {
+            cause: format!("the import ended, and which lines failed is not known: {cause}"),
+        };
+        let outcome = match (&request.job, &request.keep) {
+            (JobSpec::Export { .. }, None) => completed(Vec::new(), None),
+            (JobSpec::Export { .. }, Some(keep)) => match self.owned(hub, item, job).await? {
+                Ok(facts) => {
+                    let storage = self.storage(&facts)?;
+                    let (removed, left) = retention::apply(&storage, keep, request.job.blob_name()).await;
+                    completed(removed, left)
+                }
+                Err(cause) => completed(Vec::new(), Some(cause)),
+            },
+            (JobSpec::Import { .. }, _) => match self.owned(hub, item, job).await? {
+                Ok(facts) => match self.storage(&facts)?.import_failures(since).await {
+                    Ok(failures) if failures.count == 0 => completed(Vec::new(), None),
+                    Ok(failures) => JobOutcome::CompletedWithErrors {
+                        job_id: job_id.clone(),
+                        failed: failures.count,
+                        first: failures.first,
+                    },
+                    Err(error) => return Err(self.unreadable(item, &error, unread)),
+                },
+                Err(cause) => unread(cause),
+            },
+        };
+        Ok(Advance::Done(outcome))
+    }
+
+    pub(super) async fn container(&self, item: &JobItem) -> Step<TargetFacts> {
         let target = Target::StorageContainer(item.request.container.clone());
         match self.arm.reader().target(&target).await {
             Ok(ObservedTarget::Found(facts)) => Ok(facts),
@@ -334,7 +342,8 @@ impl Jobs<'_> {
             .map_err(|error| Advance::Done(JobOutcome::Failed { cause: error.to_string() }))
     }
 
-    async fn jobs(&self, hub: &HubDocument, item: &JobItem) -> Step<Vec<ObservedJob>> {
+    /// The hub's jobs, of all kinds.
+    pub(super) async fn jobs(&self, hub: &HubDocument, item: &JobItem) -> Step<Vec<ObservedJob>> {
         let jobs = self.arm.reader().jobs(hub, item.request.through).await;
         jobs.map_err(|error| self.passing(item, &error))
     }
@@ -375,11 +384,11 @@ impl Jobs<'_> {
         self.later(item.clone(), &cause, pause)
     }
 
-    fn now(&self) -> OffsetDateTime {
+    pub(super) fn now(&self) -> OffsetDateTime {
         self.arm.reader().client().clock().now()
     }
 
-    fn later(&self, item: JobItem, waited_for: &str, pause: Duration) -> Advance {
+    pub(super) fn later(&self, item: JobItem, waited_for: &str, pause: Duration) -> Advance {
         Advance::Later {
             item: Box::new(item.stepped()),
             waited_for: waited_for.to_owned(),
@@ -395,6 +404,6 @@ fn is_trouble(error: &ArmError) -> bool {
 }
 
 /// The container's address, without a signature.
-fn address(facts: &TargetFacts) -> String {
+pub(super) fn address(facts: &TargetFacts) -> String {
     format!("{}/{}", facts.endpoint_uri.trim_end_matches('/'), facts.entity)
 }

@@ -179,7 +179,7 @@ impl Workbench {
         let mut item = JobItem::new(request);
         let mut steps = Vec::new();
         for _ in 0..PATIENCE * 10 {
-            let step = jobs.advance(hub, &item).await;
+            let step = jobs.advance(hub, &item, false).await;
             steps.push(step.clone());
             match step {
                 Advance::Later { item: next, due, .. } => {

@@ -3,11 +3,48 @@
 //!
 //! <https://learn.microsoft.com/azure/iot-hub/iot-hub-bulk-identity-mgmt>
 
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
-use time::OffsetDateTime;
+use time::{Duration, OffsetDateTime};
 use uuid::Uuid;
 
 use super::{ResourceId, desired::IdentityRef};
+use crate::schedule;
+
+/// What stands behind a blob's name in that of its configurations, where a schedule names both.
+pub const CONFIGURATIONS: &str = ".configurations";
+/// How far the clock of the hub may be behind the one that Azure's answers tell us.
+const SKEW: Duration = Duration::minutes(1);
+
+/// A hub's id of a job. It becomes part of an address, so it is letters, digits, `-` and `_`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String")]
+pub struct JobId(String);
+
+/// A text that no hub gives as a job's id.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("the id of a job has 1 to 128 letters, digits, `-` or `_`")]
+pub struct JobIdError;
+
+impl TryFrom<String> for JobId {
+    type Error = JobIdError;
+
+    fn try_from(text: String) -> Result<Self, JobIdError> {
+        let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_');
+        if (1..=128).contains(&text.len()) && text.chars().all(fits) {
+            Ok(Self(text))
+        } else {
+            Err(JobIdError)
+        }
+    }
+}
+
+impl fmt::Display for JobId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
 
 /// A job that somebody asked for.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -82,8 +119,38 @@ impl JobRequest {
         if configurations == Some(self.job.blob_name()) {
             problems.push("`configurationsBlobName` is `blobName`: one would overwrite the other".to_owned());
         }
+        if let Some(keep) = &self.keep {
+            problems.extend(keep.problems(&self.job));
+        }
         problems
     }
+
+    /// Whether a job may be what this request started, by all that the hub shows of it. `container` is
+    /// the address of ours.
+    ///
+    /// Hubs were seen that show neither containers nor identities, and Resource Manager shows no blobs:
+    /// what is not shown speaks neither for nor against it.
+    pub fn fits(&self, job: &ObservedJob, container: &str) -> bool {
+        let Shown { blob_name, container: shown, exclude_keys, by_identity, user } = &job.shown;
+        let same = |shown: &str| address(shown).eq_ignore_ascii_case(address(container));
+        let keys = match &self.job {
+            JobSpec::Export { exclude_keys, .. } => Some(*exclude_keys),
+            JobSpec::Import { .. } => None,
+        };
+        job.kind == self.job.word()
+            && blob_name.as_deref().is_none_or(|name| name == self.job.blob_name())
+            && shown.as_deref().is_none_or(same)
+            && exclude_keys.is_none_or(|shown| keys.is_none_or(|keys| keys == shown))
+            && by_identity.is_none_or(|by_identity| by_identity)
+            && user.as_deref().is_none_or(|id| {
+                matches!(&self.identity, IdentityRef::User(own) if own.as_str().eq_ignore_ascii_case(id))
+            })
+    }
+}
+
+/// A container's address without what may differ: a signature, a slash at the end.
+fn address(uri: &str) -> &str {
+    uri.split('?').next().unwrap_or_default().trim_end_matches('/')
 }
 
 impl JobSpec {
@@ -130,6 +197,39 @@ pub struct Keep {
     pub besides: Option<String>,
 }
 
+impl Keep {
+    /// The time in a blob's name, if it is of this schedule.
+    pub fn time_in(&self, name: &str) -> Option<OffsetDateTime> {
+        schedule::time_of(name.strip_prefix(&self.before)?.strip_suffix(&self.after)?)
+    }
+
+    /// What is wrong with it, for a job: it must not reach further than the schedule that the job's own
+    /// blob belongs to.
+    fn problems(&self, job: &JobSpec) -> Vec<String> {
+        let JobSpec::Export { blob_name, configurations_blob_name, .. } = job else {
+            return vec!["`keep` is for exports: an import makes no blobs to keep".to_owned()];
+        };
+        let mut problems = Vec::new();
+        if self.count == 0 {
+            problems.push("`keep.count` is 0: the new export is one of those that stay".to_owned());
+        }
+        if self.time_in(blob_name).is_none() {
+            problems.push(
+                "`keep.before`, a time such as `20260131T023000Z` and `keep.after` do not make `blobName`"
+                    .to_owned(),
+            );
+        }
+        if self.besides.as_deref().is_some_and(|besides| besides != CONFIGURATIONS) {
+            problems.push(format!("`keep.besides` is not `{CONFIGURATIONS}`"));
+        }
+        let second = self.besides.as_ref().map(|besides| format!("{blob_name}{besides}"));
+        if second.is_some() && second != *configurations_blob_name {
+            problems.push("`keep.besides` does not lead to `configurationsBlobName`".to_owned());
+        }
+        problems
+    }
+}
+
 /// A request on its way, as it travels in messages.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
@@ -165,22 +265,55 @@ pub enum JobPhase {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         refused: Option<String>,
     },
-    /// The hub is about to be asked, or was, and the answer was lost. Jobs that are not among the known
-    /// ones are ours.
-    Intended {
-        /// Jobs that the hub had before it was asked.
-        known: Vec<String>,
-    },
+    /// The hub is about to be asked, or was, and the answer was lost.
+    Intended(Intent),
     /// The hub works on it.
     Running {
         /// The hub's id of it.
-        job_id: String,
+        job_id: JobId,
         /// Since when.
         #[serde(with = "time::serde::rfc3339")]
         since: OffsetDateTime,
         /// How far the hub says it is, in percent.
         progress: u32,
     },
+}
+
+/// What is written down before a hub is asked, so that a job whose answer is lost is found again.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Intent {
+    /// Jobs that are not ours: the hub had them before it was asked.
+    pub known: Vec<JobId>,
+    /// When they were looked at. A job of ours did not start before.
+    #[serde(with = "time::serde::rfc3339")]
+    pub since: OffsetDateTime,
+    /// Whether the hub may have been asked already. If not, a job that is not known is somebody else's.
+    #[serde(default)]
+    pub asked: bool,
+}
+
+impl Intent {
+    /// An intent after a look at the hub's jobs.
+    pub fn after(jobs: &[ObservedJob], since: OffsetDateTime) -> Self {
+        Self { known: jobs.iter().map(|job| job.id.clone()).collect(), since, asked: false }
+    }
+
+    /// Our job among the hub's, if it has been asked: not there before, started since, and like the request
+    /// in all that the hub shows. A hub has one job at a time and is asked only when it has none, so of
+    /// several the first one is ours.
+    pub fn ours<'a>(
+        &self,
+        jobs: &'a [ObservedJob],
+        request: &JobRequest,
+        container: &str,
+    ) -> Option<&'a ObservedJob> {
+        let is_new = |job: &&ObservedJob| {
+            !self.known.contains(&job.id) && job.started.is_none_or(|at| at + SKEW >= self.since)
+        };
+        let ours = jobs.iter().filter(is_new).filter(|job| request.fits(job, container));
+        ours.min_by_key(|job| (job.started.is_none(), job.started))
+    }
 }
 
 impl JobItem {
@@ -193,6 +326,16 @@ impl JobItem {
     /// The same request, in another phase.
     pub fn at(&self, phase: JobPhase) -> Self {
         Self { phase, looks: 0, polls: 0, failures: 0, ..self.clone() }
+    }
+
+    /// The same, taken up again after somebody began with it and did not finish.
+    pub fn maybe_asked(&self) -> Self {
+        let mut next = self.clone();
+        if let JobPhase::Intended(intent) = &mut next.phase {
+            intent.asked = true;
+            next.failures = next.failures.saturating_add(1);
+        }
+        next
     }
 
     /// One message later.
@@ -234,7 +377,7 @@ impl JobItem {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ObservedJob {
     /// The hub's id of it.
-    pub id: String,
+    pub id: JobId,
     /// `export`, `import`, or another kind of job that is none of ours.
     pub kind: String,
     /// How far it is.
@@ -243,13 +386,33 @@ pub struct ObservedJob {
     pub progress: u32,
     /// Why it failed.
     pub failure_reason: Option<String>,
-    /// The blob that it writes or reads, where the hub says.
-    pub blob_name: Option<String>,
+    /// What it shows of the request.
+    pub shown: Shown,
     /// When it started, where the hub says.
     pub started: Option<OffsetDateTime>,
 }
 
+/// What a hub shows of the request for a job; `None` for what it does not.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Shown {
+    /// The blob that it writes, or reads for an import.
+    pub blob_name: Option<String>,
+    /// The address of the container that it writes to, or reads from for an import.
+    pub container: Option<String>,
+    /// Whether keys are left out of an export.
+    pub exclude_keys: Option<bool>,
+    /// Whether it reaches the container with an identity.
+    pub by_identity: Option<bool>,
+    /// The user-assigned identity.
+    pub user: Option<String>,
+}
+
 impl ObservedJob {
+    /// Whether it takes the hub's one place for a bulk job.
+    pub fn is_in_the_way(&self) -> bool {
+        self.is_bulk() && self.status == JobStatus::Active
+    }
+
     /// Whether it counts for the hub's one bulk job at a time.
     pub fn is_bulk(&self) -> bool {
         matches!(self.kind.as_str(), "export" | "import")

@@ -9,6 +9,8 @@ mod azure_sim_proof;
 mod azure_sim_recordings;
 mod azure_sim_targets;
 mod bulk_jobs;
+mod bulk_jobs_asking;
+mod bulk_jobs_bounds;
 mod bus;
 mod contract;
 mod convergence;

@@ -7,13 +7,11 @@ use uuid::Uuid;
 use super::{IdentityRef, Target};
 use crate::model::{
     IotHubId,
-    job::{JobDoor, JobRequest, JobSpec, Keep},
+    job::{CONFIGURATIONS, JobDoor, JobRequest, JobSpec, Keep},
 };
 
 /// Namespace of the ids of scheduled requests, made once for this purpose.
 const REQUESTS: Uuid = Uuid::from_u128(0x4c1e_93d0_7a6f_4b52_9e0b_1f73_c8d2_5a64);
-/// What stands behind a blob's name in that of its configurations.
-const CONFIGURATIONS: &str = ".configurations";
 
 /// One scheduled export of one hub.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
