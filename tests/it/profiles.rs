@@ -302,3 +302,56 @@ fn exports_are_checked_where_they_are_written() {
     let text = mistakes("name: n, as: system, schedule: '0 30 2 * * *', keep: 0");
     assert!(text.contains("exports[0].keep"), "{text}");
 }
+
+#[test]
+fn no_two_exports_of_a_profile_make_the_same_blobs() {
+    let parse = |exports: [&str; 2]| {
+        let list = exports.map(|export| {
+            format!("      - {{ as: system, schedule: '0 30 2 * * *', {export} }}\n").replace(
+                "container: ",
+                &format!("container: /subscriptions/{SUB}/resourceGroups/rg-data/providers/Microsoft.Storage/storageAccounts/backups/blobServices/default/containers/"),
+            )
+        });
+        let head = format!(
+            "version: 1\nguardrails:\n  subscriptions: [ {SUB} ]\n  targets: [ /subscriptions/{SUB}/resourceGroups/rg-data ]\n"
+        );
+        let document = format!(
+            "{head}profiles:\n  - name: p\n    identity: {{ system: on }}\n    exports:\n{}",
+            list.concat()
+        );
+        DesiredState::parse(&document).map(|_| ()).map_err(|mistakes| mistakes.to_string())
+    };
+    let apart = [
+        // By name, by container, or by what is written.
+        ["name: a, container: one", "name: b, container: one"],
+        [
+            "name: a, container: one, blobName: '{hub}/{time}'",
+            "name: b, container: two, blobName: '{hub}/{time}'",
+        ],
+        [
+            "name: a, container: one, blobName: '{hub}/a/{time}'",
+            "name: b, container: one, blobName: '{hub}/b/{time}'",
+        ],
+    ];
+    for exports in apart {
+        assert_eq!(parse(exports), Ok(()), "{exports:?}");
+    }
+    let together = [
+        [
+            "name: a, container: one, blobName: '{hub}/{time}'",
+            "name: b, container: ONE, blobName: '{hub}/{time}'",
+        ],
+        // The name that the first one has without being told.
+        ["name: a, container: one", "name: b, container: one, blobName: '{hub}/a-{time}.txt'"],
+        ["name: a, container: one, blobName: '{hub}/b-{time}.txt'", "name: b, container: one"],
+        // The blob of its configurations.
+        [
+            "name: a, container: one, includeConfigurations: true",
+            "name: b, container: one, blobName: '{hub}/a-{time}.txt.configurations'",
+        ],
+    ];
+    for exports in together {
+        let text = parse(exports).unwrap_err();
+        assert!(text.contains("exports[1]") && text.contains("are made in this container by"), "{text}");
+    }
+}

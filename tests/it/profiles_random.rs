@@ -102,7 +102,7 @@ fn rest() -> impl Strategy<Value = Value> {
             let export = |n| {
                 json!({"name": format!("x{n}"), "schedule": format!("0 {n} 2 * * *"), "as": "system",
                     "container": format!("/subscriptions/{SUB}/resourceGroups/rg-data/providers/Microsoft.Storage/storageAccounts/backups/blobServices/default/containers/{{hub}}"),
-                    "excludeKeys": n == 1, "includeConfigurations": n == 2, "blobName": "{hub}/{time}", "keep": n + 1,
+                    "excludeKeys": n == 1, "includeConfigurations": n == 2, "blobName": format!("{{hub}}/x{n}-{{time}}"), "keep": n + 1,
                     "through": if n == 0 { "dataPlane" } else { "resourceManager" }})
             };
             json!({

@@ -191,11 +191,7 @@ fn profile(place: &Place<'_>, guardrails: &GuardrailsRead, mistakes: &mut Mistak
     routing::enrichments(place, &around, mistakes);
     file_upload::file_upload(&place.field("fileUpload"), &around, mistakes);
     file_upload::cloud_to_device(&place.field("cloudToDevice"), mistakes);
-    let exports: Vec<Place<'_>> = place.field("exports").items().collect();
-    unique(exports.iter().map(|export| export.field("name")), "export", mistakes);
-    for export in &exports {
-        exports::export(export, &around, mistakes);
-    }
+    exports::exports(&place.field("exports"), &around, mistakes);
     unique(place.field("ownedPrefixes").items(), "prefix", mistakes);
 }
 
