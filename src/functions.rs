@@ -4,7 +4,10 @@
 //! They translate and nothing more. What is understood ends with status 200, whatever came of it;
 //! a function fails only when work could not be made durable, so that its trigger delivers again.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 use serde_json::Value;
 use time::OffsetDateTime;
@@ -31,7 +34,7 @@ use crate::{
     reconcile::{NotFound, Outcome, Reconciler, Report},
     schedule::{self, Ncrontab},
     telemetry::{self, Telemetry},
-    work::{Reason, WorkItem},
+    work::{REMEMBERED, Reason, WorkItem},
 };
 
 /// The functions' names: the folders in `functions/`.
@@ -47,8 +50,11 @@ pub const LOOK_UNTIL: Duration = Duration::from_secs(8 * 60);
 const MISSING_LOOKS: u32 = 3;
 /// Looks of one chain after which the pauses between them grow.
 const PATIENT_LOOKS: u32 = 20;
-/// How far back every tick looks for exports that have become due. Less than the broker remembers ids.
-const LOOK_BACK: time::Duration = time::Duration::minutes(5);
+/// How far back a tick looks for exports that have become due, unless this process has seen to them: so
+/// long may ticks fail before an export is lost.
+const LOOK_BACK: time::Duration = time::Duration::hours(12);
+// An occurrence that is asked for twice is dropped by the queue, as long as it remembers the first one.
+const _: () = assert!((LOOK_BACK.whole_seconds() as u64) < REMEMBERED.as_secs());
 /// Longest pause between looks.
 const LONGEST_PAUSE: Duration = Duration::from_secs(15 * 60);
 
@@ -66,6 +72,9 @@ pub struct App {
     pub client_id: Option<Uuid>,
     /// What is flushed after each invocation.
     pub telemetry: Telemetry,
+    /// Up to when this process has asked for every export that was due. Only saves work: a process that
+    /// does not know looks back.
+    pub exports_seen_to: Mutex<Option<OffsetDateTime>>,
 }
 
 impl App {
@@ -163,34 +172,60 @@ impl App {
         Ok(InvocationResponse::new().log(format!("{}: {}", report.hub.name(), report.outcome.name())))
     }
 
-    /// Asks for the exports that have become due since the tick before.
+    /// Asks for the exports that have become due since the last tick that went well.
     ///
-    /// An occurrence is one message whoever sends it, so looking back a little further than needed costs
-    /// nothing and makes up for a tick that failed.
+    /// An occurrence is one message whoever sends it, so looking back further than needed makes up for
+    /// ticks that failed, and starts nothing twice. Subscriptions are seen to one by one: one that cannot be
+    /// read fails the tick, after the others had theirs.
     async fn exports(&self, timer: TimerTrigger) -> Result<InvocationResponse, HandlerError> {
         let status = timer.schedule_status.unwrap_or_default();
         // The host has said that this moment has come, even if Azure has not been asked for a while.
         let now = self.arm.clock().now();
         let now = status.next.map_or(now, |next| now.max(next));
-        let last = status.last;
-        let from = last.map_or(now - LOOK_BACK, |last| last.min(now - LOOK_BACK));
+        let back = status.last.map_or(now, |last| last.min(now)).min(now - LOOK_BACK);
+        let seen_to = *self.exports_seen_to.lock().unwrap_or_else(PoisonError::into_inner);
+        let from = seen_to.map_or(back, |seen_to| seen_to.max(back));
         let state = self.profiles.current().await.map_err(HandlerError::transient)?;
         let mut response = InvocationResponse::new();
-        if !state.export_schedules().any(|schedule| schedule::due(schedule, from, now).is_some()) {
-            return Ok(response);
-        }
-        let arm = ArmReader::new(self.arm.until(Instant::now() + LOOK_UNTIL));
-        for subscription in &state.guardrails().subscriptions {
-            for hub in arm.hubs(subscription).await.map_err(HandlerError::transient)? {
-                for (name, request) in due_exports(&state, &hub, from, now) {
-                    let item = WorkItem::for_job(hub.id().clone(), request, telemetry::trace_parent());
-                    self.send(&item).await?;
-                    info!(hub.id = %item.hub, messaging.message.id = %item.work_id, "export {name} is due");
-                    response = response.log(format!("{}: export {name} is due", item.hub.name()));
+        if state.export_schedules().any(|schedule| schedule::due(schedule, from, now).is_some()) {
+            let arm = ArmReader::new(self.arm.until(Instant::now() + LOOK_UNTIL));
+            let mut failed = None;
+            for subscription in &state.guardrails().subscriptions {
+                match self.exports_of(&state, &arm, subscription, from, now).await {
+                    Ok(asked) => response = asked.into_iter().fold(response, InvocationResponse::log),
+                    Err(error) => {
+                        error!(%error, "exports of subscription {subscription} were not all asked for");
+                        failed.get_or_insert(error);
+                    }
                 }
             }
+            if let Some(error) = failed {
+                return Err(error);
+            }
         }
+        *self.exports_seen_to.lock().unwrap_or_else(PoisonError::into_inner) = Some(now);
         Ok(response)
+    }
+
+    /// Asks for the exports of one subscription's hubs. A line for each.
+    async fn exports_of(
+        &self,
+        state: &DesiredState,
+        arm: &ArmReader,
+        subscription: &str,
+        from: OffsetDateTime,
+        now: OffsetDateTime,
+    ) -> Result<Vec<String>, HandlerError> {
+        let mut asked = Vec::new();
+        for hub in arm.hubs(subscription).await.map_err(HandlerError::transient)? {
+            for (name, request) in due_exports(state, &hub, from, now) {
+                let item = WorkItem::for_job(hub.id().clone(), request, telemetry::trace_parent());
+                self.send(&item).await?;
+                info!(hub.id = %item.hub, messaging.message.id = %item.work_id, "export {name} is due");
+                asked.push(format!("{}: export {name} is due", item.hub.name()));
+            }
+        }
+        Ok(asked)
     }
 
     async fn send(&self, item: &WorkItem) -> Result<(), HandlerError> {

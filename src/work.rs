@@ -17,6 +17,10 @@ use crate::{
     reconcile::Chain,
 };
 
+/// For how long the queue remembers message ids; it has to be made so. What is sent again after a longer
+/// time is done again.
+pub const REMEMBERED: std::time::Duration = std::time::Duration::from_secs(24 * 60 * 60);
+
 /// The one version of this message that is understood.
 const SCHEMA: &str = "hubward/work/v1";
 /// Longest session id that Service Bus takes; ids of hubs in groups with long names exceed it.

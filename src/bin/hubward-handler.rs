@@ -2,7 +2,10 @@
 //!
 //! Never ends with exit code 0: the host would not start it again.
 
-use std::{process::ExitCode, sync::Arc};
+use std::{
+    process::ExitCode,
+    sync::{Arc, Mutex},
+};
 
 use azure_core::http::HttpClient;
 use hubward::{
@@ -54,6 +57,7 @@ async fn run(settings: HandlerSettings, telemetry: telemetry::Telemetry) -> anyh
         queue: Arc::new(queue),
         client_id: azure.client_id,
         telemetry,
+        exports_seen_to: Mutex::default(),
     };
     info!(
         port = settings.port,

@@ -27,7 +27,7 @@ use super::{
     servicebus::{QueueOptions, ServiceBus},
     storage_queue::StorageQueues,
 };
-use crate::bus::WORK_QUEUE;
+use crate::{bus::WORK_QUEUE, work::REMEMBERED};
 
 /// The storage queue that `HubEventQueue` reads.
 const EVENT_QUEUE: &str = "hub-events";
@@ -145,7 +145,7 @@ impl LocalCloud {
             WORK_QUEUE,
             QueueOptions {
                 requires_session: true,
-                duplicate_detection_window: Some(Duration::from_secs(600)),
+                duplicate_detection_window: Some(REMEMBERED),
                 // Locks concern the handler, which lives in real time.
                 lock_duration: Duration::from_secs(300).mul_f64(clock.speed()),
                 max_delivery_count: 10,

@@ -1,6 +1,9 @@
 //! The four functions behind the real router: what arrives, what is sent on, what is answered.
 
-use std::sync::{Arc, Mutex};
+use std::{
+    path::Path,
+    sync::{Arc, Mutex},
+};
 
 use axum::{Router, body::Body};
 use hubward::{
@@ -45,11 +48,29 @@ impl WorkQueue for Recorder {
     }
 }
 
-struct Functions {
+pub(crate) struct Functions {
     router: Router,
     queue: Arc<Recorder>,
-    cloud: Cloud,
-    _profiles: tempfile::NamedTempFile,
+    pub(crate) cloud: Cloud,
+    profiles: tempfile::NamedTempFile,
+}
+
+fn router(cloud: &Cloud, profiles: &Path, queue: Arc<Recorder>) -> Router {
+    let client: ArmClient = cloud.arm.reader().client().clone();
+    let app = App {
+        profiles: Profiles::new(
+            ProfilesSource::File(profiles.into()),
+            Arc::new(SimCredential(cloud.azure.clone())),
+            Arc::new(InProcess::new()),
+        ),
+        reconciler: cloud.reconciler.clone(),
+        arm: client,
+        queue,
+        client_id: Some(OWN_CLIENT.parse().unwrap()),
+        telemetry: Telemetry::default(),
+        exports_seen_to: Mutex::default(),
+    };
+    functions::runtime(Arc::new(app)).into_router()
 }
 
 impl Functions {
@@ -57,29 +78,22 @@ impl Functions {
         Self::of(refuses, hubward::desired::sample())
     }
 
-    fn of(refuses: bool, document: &str) -> Self {
+    pub(crate) fn of(refuses: bool, document: &str) -> Self {
         let settings = Settings { hub_update_seconds: 0.5, ..Settings::default() };
         let cloud = Cloud::with(settings, World::reference(), document);
         let profiles = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(&profiles, document).unwrap();
         let queue = Arc::new(Recorder { refuses, ..Recorder::default() });
-        let client: ArmClient = cloud.arm.reader().client().clone();
-        let app = App {
-            profiles: Profiles::new(
-                ProfilesSource::File(profiles.path().into()),
-                Arc::new(SimCredential(cloud.azure.clone())),
-                Arc::new(InProcess::new()),
-            ),
-            reconciler: cloud.reconciler.clone(),
-            arm: client,
-            queue: queue.clone(),
-            client_id: Some(OWN_CLIENT.parse().unwrap()),
-            telemetry: Telemetry::default(),
-        };
-        Self { router: functions::runtime(Arc::new(app)).into_router(), queue, cloud, _profiles: profiles }
+        let router = router(&cloud, profiles.path(), queue.clone());
+        Self { router, queue, cloud, profiles }
     }
 
-    async fn post(&self, function: &str, body: impl Into<Body>) -> (u16, Value) {
+    /// Another process takes over, which knows nothing.
+    pub(crate) fn restart(&mut self) {
+        self.router = router(&self.cloud, self.profiles.path(), self.queue.clone());
+    }
+
+    pub(crate) async fn post(&self, function: &str, body: impl Into<Body>) -> (u16, Value) {
         let request = http::Request::post(format!("/{function}"))
             .header("content-type", "application/json; charset=utf-8")
             .header("x-azure-functions-invocationid", "0d9c2a6e-6f0b-4c57-8a55-3b1f4a1f7e10")
@@ -98,12 +112,18 @@ impl Functions {
         self.post("HubEvent", json!({"Data": {"event": event}, "Metadata": {}}).to_string()).await
     }
 
-    async fn work(&self, text: &str) -> (u16, Value) {
-        let twice = serde_json::to_string(text).unwrap();
-        self.post("Work", json!({"Data": {"work": twice}, "Metadata": {}}).to_string()).await
+    pub(crate) async fn work(&self, text: &str) -> (u16, Value) {
+        self.deliver(text, 1).await
     }
 
-    fn sent(&self) -> Vec<WorkItem> {
+    /// A message that is delivered for the n-th time.
+    pub(crate) async fn deliver(&self, text: &str, count: u32) -> (u16, Value) {
+        let twice = serde_json::to_string(text).unwrap();
+        let metadata = json!({"DeliveryCount": count.to_string()});
+        self.post("Work", json!({"Data": {"work": twice}, "Metadata": metadata}).to_string()).await
+    }
+
+    pub(crate) fn sent(&self) -> Vec<WorkItem> {
         std::mem::take(&mut *self.queue.items.lock().unwrap())
     }
 }
@@ -114,7 +134,7 @@ fn written(hub: &str, id: &str, app: &str) -> Value {
         "data": {"operationName": "Microsoft.Devices/IotHubs/write", "resourceUri": hub, "claims": {"appid": app}}})
 }
 
-fn item(hub: IotHubId) -> String {
+pub(crate) fn item(hub: IotHubId) -> String {
     serde_json::to_string(&WorkItem::for_event(hub, false, Some("e1".into()), None)).unwrap()
 }
 
@@ -264,81 +284,4 @@ async fn hostile_envelopes_get_an_answer_and_never_a_panic() {
         }
     }
     assert!(functions.sent().is_empty());
-}
-
-const NIGHTLY: &str = "
-version: 1
-guardrails:
-  subscriptions: [ 0b1f6471-1bf0-4dda-aec3-cb9272f09590 ]
-  targets: [ /subscriptions/0b1f6471-1bf0-4dda-aec3-cb9272f09590/resourceGroups/rg-data ]
-profiles:
-  - name: p
-    identity: { system: on }
-    exports:
-      - name: nightly
-        schedule: '0 0 11 * * *'
-        container: /subscriptions/0b1f6471-1bf0-4dda-aec3-cb9272f09590/resourceGroups/rg-data/providers/Microsoft.Storage/storageAccounts/egressdata/blobServices/default/containers/archive
-        as: system
-        keep: 3
-      - { name: yearly, schedule: '0 0 0 1 7 *', container: /subscriptions/0b1f6471-1bf0-4dda-aec3-cb9272f09590/resourceGroups/rg-data/providers/Microsoft.Storage/storageAccounts/egressdata/blobServices/default/containers/archive, as: system }
-";
-
-impl Functions {
-    /// A tick, with the time of the tick before it.
-    async fn tick(&self, last: &str) -> (u16, Value) {
-        let timer = json!({"Schedule": {"AdjustForDST": true}, "IsPastDue": false,
-            "ScheduleStatus": {"Last": last, "Next": last, "LastUpdated": last}});
-        self.post("ScheduledExport", json!({"Data": {"timer": timer}, "Metadata": {}}).to_string()).await
-    }
-}
-
-#[tokio::test(start_paused = true)]
-async fn an_export_that_is_due_is_one_message_whoever_sends_it_and_however_often_it_was_missed() {
-    let functions = Functions::of(false, NIGHTLY);
-    functions.cloud.new_hub("hub1").await;
-    functions.cloud.new_hub("hub2").await;
-    // Azure's time is known from its answers: a little after 12:00 on 31 January.
-    functions.work(&item(hub_id("hub1"))).await;
-    functions.sent();
-    let calls = functions.cloud.count("armCalls");
-    assert_eq!(functions.tick("2026-01-31T11:59:00Z").await.0, 200);
-    assert!(functions.sent().is_empty(), "11:00 was seen to");
-    assert_eq!(functions.cloud.count("armCalls"), calls, "nothing is due, nobody is asked");
-
-    // The host was down for three nights: one export for each hub, not three.
-    assert_eq!(functions.tick("2026-01-28T23:59:00Z").await.0, 200);
-    let sent = functions.sent();
-    let names: Vec<&str> = sent.iter().map(|item| item.hub.name()).collect();
-    assert_eq!(names, ["hub1", "hub2"]);
-    let Reason::Job { item, due: None } = &sent[0].reason else { panic!("{sent:#?}") };
-    assert_eq!(item.request.job.blob_name(), "hub1/nightly-20260131T110000Z.txt");
-    assert_eq!(item.request.requested_by, "schedule nightly");
-    // Another instance comes to the same messages, which the broker drops.
-    assert_eq!(functions.tick("2026-01-30T00:00:00Z").await.0, 200);
-    let again: Vec<_> = functions.sent().iter().map(|item| item.work_id).collect();
-    assert_eq!(again, sent.iter().map(|item| item.work_id).collect::<Vec<_>>());
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_bulk_job_goes_on_in_scheduled_messages_to_its_one_outcome() {
-    let functions = Functions::of(false, NIGHTLY);
-    let hub = functions.cloud.new_hub("hub1").await;
-    functions.cloud.settle(&hub).await;
-    functions.work(&item(hub.clone())).await;
-    functions.sent();
-    functions.tick("2026-01-31T00:00:00Z").await;
-    let mut next = functions.sent().remove(0);
-    let mut steps = 0;
-    let answer = loop {
-        let (status, answer) = functions.work(&serde_json::to_string(&next).unwrap()).await;
-        assert_eq!(status, 200, "{answer}");
-        let Some(following) = functions.sent().pop() else { break answer };
-        assert_ne!(following.work_id, next.work_id);
-        assert_eq!(following.session_id(), next.session_id(), "one hub, one worker");
-        functions.cloud.clock.sleep_until(following.due().unwrap()).await;
-        (next, steps) = (following, steps + 1);
-        assert!(steps < 50, "never ends");
-    };
-    assert!(answer["Logs"].to_string().contains("Completed"), "{answer}");
-    assert!((2..20).contains(&steps), "{steps}");
 }

@@ -19,6 +19,7 @@ mod events;
 mod events_hub;
 mod events_random;
 mod functions;
+mod functions_exports;
 mod functions_host;
 mod functions_host_contract;
 mod functions_host_process;
