@@ -117,7 +117,8 @@ impl ArmError {
     /// was refused at the door was not.
     pub fn may_have_written(&self) -> bool {
         match self {
-            ArmError::Refused(refusal) => refusal.later,
+            ArmError::Refused(refusal) if refusal.status == 503 => refusal.later,
+            ArmError::Refused(refusal) => refusal.later || self.fate_unknown(),
             ArmError::NoToken { .. } => false,
             ArmError::NoAnswer { .. }
             | ArmError::Unreadable { .. }

@@ -84,7 +84,9 @@ impl Jobs<'_> {
             Reaction::Wait(_) | Reaction::Reread => {
                 self.later(wanted(None), &format!("the hub to take a job ({cause})"), pause.max(QUOTA_PAUSE))
             }
-            Reaction::AlreadyThere | Reaction::Fail => Advance::Done(JobOutcome::Failed { cause }),
+            Reaction::AlreadyThere | Reaction::Garbled(_) | Reaction::Fail => {
+                Advance::Done(JobOutcome::Failed { cause })
+            }
         }
     }
 

@@ -400,7 +400,6 @@ impl Jobs<'_> {
 /// An answer of a service that is in trouble: no word about the request.
 fn is_trouble(error: &ArmError) -> bool {
     matches!(error, ArmError::Refused(refusal) if refusal.status >= 500)
-        || matches!(error, ArmError::Unreadable { .. })
 }
 
 /// The container's address, without a signature.
