@@ -8,7 +8,7 @@ use hubward::local::azure::{Azure, Fault, FaultKind, Settings, World};
 use serde_json::{Value, json};
 use tower::ServiceExt;
 
-use crate::azure_sim::{SUB, Sim};
+use crate::azure_sim_support::{SUB, Sim};
 
 /// Calls to data planes, with a good token unless said otherwise.
 pub(crate) struct Data {

@@ -3,7 +3,7 @@
 use hubward::local::azure::{Fault, FaultKind, Settings, World};
 use serde_json::{Value, json};
 
-use crate::azure_sim::{Answer, SUB, Sim, hub_path, pass};
+use crate::azure_sim_support::{Answer, SUB, Sim, hub_path, pass};
 
 const NAME: &str = "3f1e65b0-0000-4000-8000-000000000001";
 const WRITER: &str = "00000000-0000-0000-0000-000000000002";

@@ -6,8 +6,8 @@ use hubward::local::azure::{Fault, FaultKind, Settings, World};
 use serde_json::{Value, json};
 
 use crate::{
-    azure_sim::{SUB, Sim, hub_path},
     azure_sim_blobs::{Data, Got},
+    azure_sim_support::{SUB, Sim, hub_path},
 };
 
 const BLOB: &str = "ba92f5b4-2d11-453d-a403-e96b0029c9fe";

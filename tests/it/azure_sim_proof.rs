@@ -4,7 +4,7 @@
 use hubward::local::azure::{Settings, World};
 use serde_json::{Value, json};
 
-use crate::azure_sim::{SUB, Sim, hub_path, pass};
+use crate::azure_sim_support::{SUB, Sim, hub_path, pass};
 
 const SENDER: &str = "2b629674-e913-4c01-ae53-ef4638d8f975";
 

@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use hubward::local::azure::{Settings, World};
 use serde_json::{Value, json};
 
-use crate::azure_sim::{Answer, SUB, Sim, hub_path};
+use crate::azure_sim_support::{Answer, SUB, Sim, hub_path};
 
 /// Members that the simulator shows in places where the recordings are silent, each on purpose.
 const EXTRA: &[&str] = &[

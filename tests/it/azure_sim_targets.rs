@@ -3,7 +3,7 @@
 use hubward::local::azure::{Settings, World};
 use serde_json::{Value, json};
 
-use crate::azure_sim::{Answer, SUB, Sim, hub_path};
+use crate::azure_sim_support::{Answer, SUB, Sim, hub_path};
 
 const SENDER: &str = "2b629674-e913-4c01-ae53-ef4638d8f975";
 const BLOB: &str = "ba92f5b4-2d11-453d-a403-e96b0029c9fe";

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -11,7 +12,7 @@ use axum::extract::Request;
 use axum::response::Response;
 use hubward::local::clock::SimClock;
 use hubward::local::functions_host::{
-    DiagnosticCode, FunctionsHost, HostOptions, HostStatus, InvocationCounts, LogLine, Worker,
+    DiagnosticCode, FunctionsHost, HostKeys, HostOptions, HostStatus, InvocationCounts, LogLine, Worker,
 };
 use hubward::local::servicebus::ServiceBus;
 use hubward::local::storage_queue::StorageQueues;
@@ -22,6 +23,8 @@ use tower::ServiceExt;
 
 /// When every story starts: a Saturday.
 pub(crate) const NOON: OffsetDateTime = datetime!(2026-01-31 12:00 UTC);
+pub(crate) const SECOND: Duration = Duration::from_secs(1);
+pub(crate) const MINUTE: Duration = Duration::from_secs(60);
 
 /// One request to the handler.
 #[derive(Debug, Clone)]
@@ -263,4 +266,29 @@ pub(crate) fn bus_trigger(sessions: bool) -> Value {
 
 pub(crate) fn timer(schedule: &str) -> Value {
     json!({ "type": "timerTrigger", "schedule": schedule })
+}
+
+/// Fails the first `failures` calls.
+pub(crate) fn failing(failures: u64) -> impl Fn(&Call) -> Reply + Send + Sync + 'static {
+    let calls = AtomicU64::new(0);
+    move |_| match calls.fetch_add(1, Ordering::Relaxed) < failures {
+        true => Reply::status(500),
+        false => Reply::ok(),
+    }
+}
+
+/// Seconds after noon, for each call.
+pub(crate) fn times(world: &World) -> Vec<i64> {
+    world.calls().iter().map(|call| (call.at - NOON).whole_seconds()).collect()
+}
+
+/// A host that lets in only who has one of the keys `M`, `K` and `E`.
+pub(crate) fn with_keys(
+    world: &World,
+    reply: impl Fn(&Call) -> Reply + Send + Sync + 'static,
+) -> FunctionsHost {
+    let mut options = world.options(world.handler(reply));
+    let key = str::to_owned;
+    options.keys = HostKeys { enforce: true, master: key("M"), function: key("K"), event_grid: key("E") };
+    FunctionsHost::start(options).unwrap()
 }

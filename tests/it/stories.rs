@@ -6,62 +6,15 @@ use hubward::{
     local::azure::{Fault, FaultKind, Settings, World},
     plan::{Spread, Warning},
     prove::RouteTest,
-    reconcile::{Outcome, Report, plan_hub},
+    reconcile::{Outcome, plan_hub},
 };
 use serde_json::{Value, json};
 
 use crate::support::{
-    cloud::Cloud,
-    world::{SUBSCRIPTION, hub_id},
+    cloud::{Cloud, PRINCIPAL, causes, last},
+    profiles::{GROUP, alerts, archive, cosmos, data, id_egress, one, one_by_user, profile},
+    world::hub_id,
 };
-
-const GROUP: &str = "/subscriptions/0b1f6471-1bf0-4dda-aec3-cb9272f09590/resourceGroups/rg-data";
-
-fn data(below: &str) -> String {
-    format!("{GROUP}/providers/{below}")
-}
-
-fn alerts() -> String {
-    data("Microsoft.EventHub/namespaces/ns1/eventhubs/alerts")
-}
-
-fn archive() -> String {
-    data("Microsoft.Storage/storageAccounts/egressdata/blobServices/default/containers/archive")
-}
-
-fn id_egress() -> String {
-    data("Microsoft.ManagedIdentity/userAssignedIdentities/id-egress")
-}
-
-/// A document with one profile, in which everything may be removed.
-fn profile(rest: &str) -> String {
-    format!(
-        "version: 1\nguardrails:\n  subscriptions: [ {SUBSCRIPTION} ]\n  targets: [ {GROUP} ]\n  allowRemovals: true\nprofiles:\n  - name: p\n{rest}"
-    )
-}
-
-/// One endpoint that sends as the hub.
-fn one(field: &str, target: &str) -> String {
-    profile(&format!(
-        "    identity: {{ system: on }}\n    endpoints: [ {{ name: out, {field}: {target}, as: system }} ]\n    routes: [ {{ name: out, source: DeviceMessages, endpoint: out }} ]\n"
-    ))
-}
-
-fn cloud(profiles: &str) -> Cloud {
-    Cloud::with(Settings { hub_update_seconds: 0.5, ..Settings::default() }, World::reference(), profiles)
-}
-
-fn last(reports: &[Report]) -> &Outcome {
-    &reports.last().unwrap().outcome
-}
-
-fn causes(outcome: &Outcome) -> String {
-    match outcome {
-        Outcome::Blocked { causes } | Outcome::Refused { causes } => causes.join("; "),
-        Outcome::Failed { cause } => cause.clone(),
-        other => panic!("{other:?}"),
-    }
-}
 
 async fn change_target(cloud: &Cloud, id: &str, change: Value) {
     let mut body = json!({"id": id});
@@ -71,7 +24,7 @@ async fn change_target(cloud: &Cloud, id: &str, change: Value) {
 
 /// What blocks a hub before any write, after something about a target has changed.
 async fn blocked_by(profiles: &str, target: &str, change: Value) -> String {
-    let cloud = cloud(profiles);
+    let cloud = Cloud::quick(profiles);
     let hub = cloud.new_hub("hub1").await;
     change_target(&cloud, target, change).await;
     let report = cloud.look(&hub).await;
@@ -98,16 +51,14 @@ async fn a_firewall_that_lets_no_hub_pass_is_found_before_anything_is_written() 
 async fn a_firewall_that_lets_trusted_services_pass_needs_the_system_identity() {
     let namespace = data("Microsoft.EventHub/namespaces/ns1");
     let trusted = json!({"networkRuleSet": {"defaultAction": "Deny", "trustedServiceAccessEnabled": true}});
-    let by_user = one("eventHub", &alerts())
-        .replace("{ system: on }", &format!("{{ user: [ {} ] }}", id_egress()))
-        .replace("as: system", "as: id-egress");
+    let by_user = one_by_user("eventHub", &alerts());
     let text = blocked_by(&by_user, &namespace, trusted.clone()).await;
     assert!(
         text.contains("needs the system-assigned identity and not a user-assigned identity id-egress"),
         "{text}"
     );
 
-    let cloud = cloud(&one("eventHub", &alerts()));
+    let cloud = Cloud::quick(&one("eventHub", &alerts()));
     let hub = cloud.new_hub("hub1").await;
     change_target(&cloud, &namespace, trusted).await;
     assert_eq!(*last(&cloud.settle(&hub).await), Outcome::Changed);
@@ -135,7 +86,7 @@ async fn a_key_is_not_asked_of_a_target_that_takes_none() {
 #[tokio::test(start_paused = true)]
 async fn a_hub_that_restricts_outbound_access_needs_the_target_on_its_list() {
     let profiles = one("eventHub", &alerts());
-    let mut cloud = cloud(&profiles);
+    let mut cloud = Cloud::quick(&profiles);
     let hub = cloud.new_hub("hub1").await;
     let restricted = json!({"properties": {"restrictOutboundNetworkAccess": true, "allowedFqdnList": ["theirs.example.net"]}, "wait": true});
     cloud.sim("PATCH", "hubs/hub1", restricted).await;
@@ -162,10 +113,8 @@ async fn a_subscription_that_is_full_of_role_assignments_is_found_before_anythin
 
 #[tokio::test(start_paused = true)]
 async fn a_missing_right_to_attach_an_identity_is_explained() {
-    let by_user = one("eventHub", &alerts())
-        .replace("{ system: on }", &format!("{{ user: [ {} ] }}", id_egress()))
-        .replace("as: system", "as: id-egress");
-    let cloud = cloud(&by_user);
+    let by_user = one_by_user("eventHub", &alerts());
+    let cloud = Cloud::quick(&by_user);
     let hub = cloud.new_hub("hub1").await;
     cloud.azure.inject(Fault::new(FaultKind::DenyIdentity).times(0));
     let text = causes(last(&cloud.settle(&hub).await));
@@ -213,7 +162,7 @@ async fn what_is_ours_goes_with_the_document_and_what_is_not_stays() {
         a = alerts(),
         b = archive()
     ));
-    let mut cloud = cloud(&full);
+    let mut cloud = Cloud::quick(&full);
     let hub = cloud.new_hub("hub1").await;
     let theirs = json!({"properties": {"routing": {
         "routes": [{"name": "RouteToEventGrid", "source": "DeviceConnectionStateEvents", "condition": "true", "endpointNames": ["events"], "isEnabled": true}],
@@ -273,16 +222,14 @@ async fn what_is_ours_goes_with_the_document_and_what_is_not_stays() {
 #[tokio::test(start_paused = true)]
 async fn an_encoding_cannot_be_changed_and_an_identity_in_use_cannot_be_detached() {
     let storage = one("storageContainer", &archive());
-    let mut cloud = cloud(&storage.replace("as: system }", "as: system, encoding: JSON }"));
+    let mut cloud = Cloud::quick(&storage.replace("as: system }", "as: system, encoding: JSON }"));
     let hub = cloud.new_hub("hub1").await;
     assert_eq!(*last(&cloud.settle(&hub).await), Outcome::Changed);
     cloud.want(&storage.replace("as: system }", "as: system, encoding: Avro }"));
     let text = causes(&cloud.look(&hub).await.outcome);
     assert!(text.contains("its encoding is JSON and cannot become Avro"), "{text}");
 
-    let by_user = one("eventHub", &alerts())
-        .replace("{ system: on }", &format!("{{ user: [ {} ] }}", id_egress()))
-        .replace("as: system", "as: id-egress");
+    let by_user = one_by_user("eventHub", &alerts());
     cloud.want(&by_user.replace("name: out", "name: by-user").replace("endpoint: out", "endpoint: by-user"));
     assert_eq!(*last(&cloud.settle(&hub).await), Outcome::Changed);
     cloud.want(&profile(&format!("    identity: {{ detach: [ {} ] }}\n", id_egress())));
@@ -294,7 +241,7 @@ async fn an_encoding_cannot_be_changed_and_an_identity_in_use_cannot_be_detached
 async fn a_grant_on_the_account_is_made_where_the_guardrails_say_so() {
     let profiles =
         one("storageContainer", &archive()).replace("allowRemovals: true", "storageGrants: account");
-    let cloud = cloud(&profiles);
+    let cloud = Cloud::quick(&profiles);
     let hub = cloud.new_hub("hub1").await;
     assert_eq!(*last(&cloud.settle(&hub).await), Outcome::Changed);
     let state = cloud.azure.state();
@@ -317,9 +264,7 @@ async fn a_grant_is_granted_then_readable_then_effective() {
 
 #[tokio::test(start_paused = true)]
 async fn a_grant_of_cosmos_db_is_waited_for_though_nobody_says_how_old_it_is() {
-    let container =
-        data("Microsoft.DocumentDB/databaseAccounts/egressdocs/sqlDatabases/fleet/containers/telemetry");
-    let profiles = one("cosmosDbContainer", &container);
+    let profiles = one("cosmosDbContainer", &cosmos());
     let mut cloud = Cloud::with(Settings::default(), World::reference(), &profiles);
     let hub = cloud.new_hub("hub1").await;
     cloud.azure.inject(Fault::new(FaultKind::LatePropagation).seconds(300.0).times(0));
@@ -353,11 +298,7 @@ async fn the_window_for_a_grant_is_a_setting() {
 
 #[tokio::test(start_paused = true)]
 async fn after_a_write_the_hub_is_asked_what_it_makes_of_it() {
-    let cloud = Cloud::with(
-        Settings { hub_update_seconds: 0.5, ..Settings::default() },
-        World::reference(),
-        hubward::desired::reference(),
-    );
+    let cloud = Cloud::quick(hubward::desired::reference());
     cloud.create_hub("hub1", "reference").await.unwrap();
     let hub = hub_id("hub1");
     let reports = cloud.settle(&hub).await;
@@ -385,9 +326,8 @@ async fn after_a_write_the_hub_is_asked_what_it_makes_of_it() {
 #[tokio::test(start_paused = true)]
 async fn roles_that_are_too_much_are_found_with_what_would_do() {
     let mut world = World::reference();
-    let principal = "7b1c0f55-0000-4000-8000-0000000000aa";
     let assignment = |scope: String, role: &str| {
-        serde_json::from_value(json!({"scope": scope, "role": role, "principalId": principal})).unwrap()
+        serde_json::from_value(json!({"scope": scope, "role": role, "principalId": PRINCIPAL})).unwrap()
     };
     world.role_assignments = vec![
         assignment(data("Microsoft.EventHub/namespaces/ns1"), "Azure Event Hubs Data Sender"),
@@ -395,7 +335,7 @@ async fn roles_that_are_too_much_are_found_with_what_would_do() {
         assignment(archive(), "Storage Blob Data Contributor"),
     ];
     world.iot_hubs = vec![json!({"id": hub_id("hub1").as_str(), "location": "westus2",
-        "identity": {"type": "SystemAssigned", "principalId": principal}})];
+        "identity": {"type": "SystemAssigned", "principalId": PRINCIPAL}})];
     let cloud = Cloud::with(Settings::default(), world, &one("eventHub", &alerts()));
     let hub = hub_id("hub1");
     let reports = cloud.settle(&hub).await;
@@ -427,10 +367,8 @@ async fn roles_that_are_too_much_are_found_with_what_would_do() {
 
 #[tokio::test(start_paused = true)]
 async fn a_hub_that_shares_an_identity_that_is_granted_costs_one_put() {
-    let by_user = one("eventHub", &alerts())
-        .replace("{ system: on }", &format!("{{ user: [ {} ] }}", id_egress()))
-        .replace("as: system", "as: id-egress");
-    let cloud = cloud(&by_user);
+    let by_user = one_by_user("eventHub", &alerts());
+    let cloud = Cloud::quick(&by_user);
     let first = cloud.new_hub("hub1").await;
     cloud.settle(&first).await;
     tokio::time::sleep(std::time::Duration::from_secs(3600)).await;
@@ -448,14 +386,8 @@ async fn a_target_that_vanishes_while_the_grant_spreads_is_told_as_missing() {
     let first = cloud.look(&hub).await;
     let Outcome::Waiting { until, .. } = first.outcome else { panic!("{first:#?}") };
     cloud.clock.sleep_until(until).await;
-    let token = cloud.azure.token().unwrap();
-    let request = http::Request::delete(format!("{}?api-version=2024-01-01", alerts()))
-        .header("host", "127.0.0.1:4101")
-        .header("authorization", format!("Bearer {token}"))
-        .body(axum::body::Body::empty())
-        .unwrap();
-    let answer = tower::ServiceExt::oneshot(cloud.azure.arm_router(), request).await.unwrap();
-    assert_eq!(answer.status(), 200);
+    let (status, answer) = cloud.call("DELETE", &alerts(), "2024-01-01", &Value::Null).await;
+    assert_eq!(status, 200, "{answer}");
     let reports = cloud.settle(&hub).await;
     let text = causes(last(&reports));
     assert!(text.contains("alerts"), "{text}");

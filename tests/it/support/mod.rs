@@ -1,6 +1,8 @@
 //! Builders that the stories share.
 
 pub(crate) mod cloud;
+pub(crate) mod portal;
+pub(crate) mod profiles;
 pub(crate) mod world;
 
 use serde_json::Value;
