@@ -61,7 +61,7 @@ pub async fn audit(
         }
         let needed = needed(hub, desired, guardrails, &identity);
         for grant in grants {
-            if let Some((role, excess)) = excess(&grant, &identity, &needed, guardrails) {
+            if let Some((role, excess)) = excess(hub, &grant, &identity, &needed, guardrails) {
                 findings.push(Finding {
                     hub: hub.id().clone(),
                     identity: identity.clone(),

@@ -94,6 +94,8 @@ pub struct HandlerSettings {
     pub azure: AzureSettings,
     /// `HUBWARD_BUS_ENDPOINT`, by default from `HubwardBus__fullyQualifiedNamespace`.
     pub bus_endpoint: Url,
+    /// `HUBWARD_OUTCOMES`: the storage container where outcomes are kept.
+    pub outcomes: Option<Url>,
     /// `FUNCTIONS_CUSTOMHANDLER_PORT`, set by the Functions host.
     pub port: u16,
 }
@@ -141,11 +143,12 @@ impl HandlerSettings {
         let mut reader = Reader { environment, mistakes: Vec::new() };
         let azure = reader.azure();
         let bus_endpoint = reader.bus_endpoint();
+        let outcomes = reader.outcomes();
         let port = reader.port();
         check_log_filter(&mut reader);
         match (azure, bus_endpoint, port) {
             (Some(azure), Some(bus_endpoint), Some(port)) if reader.mistakes.is_empty() => {
-                Ok(Self { azure, bus_endpoint, port })
+                Ok(Self { azure, bus_endpoint, outcomes, port })
             }
             _ => Err(Mistakes(reader.mistakes)),
         }
@@ -308,6 +311,20 @@ impl<E: Environment> Reader<'_, E> {
             return None;
         };
         self.endpoint("HubwardBus__fullyQualifiedNamespace", &format!("https://{host}"))
+    }
+
+    fn outcomes(&mut self) -> Option<Url> {
+        let text = self.environment.get("HUBWARD_OUTCOMES")?;
+        let url = self.endpoint("HUBWARD_OUTCOMES", &text)?;
+        if url.path().trim_matches('/').is_empty() || url.query().is_some() {
+            self.mistakes.push(
+                "HUBWARD_OUTCOMES is not the address of a container, such as \
+                 https://account.blob.core.windows.net/outcomes"
+                    .into(),
+            );
+            return None;
+        }
+        Some(url)
     }
 
     fn port(&mut self) -> Option<u16> {

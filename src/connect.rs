@@ -13,6 +13,7 @@ use azure_identity::{
 
 use crate::{
     arm::{ArmClient, AzureClock},
+    blobs::{BlobError, Container},
     config::{AzureSettings, is_loopback},
 };
 
@@ -50,21 +51,38 @@ pub fn credential(
     Ok(ManagedIdentityCredential::new(Some(options))?)
 }
 
+/// What reaches hubs and storage accounts: directly, or where a local cloud stands in for them.
+fn data_transport(settings: &AzureSettings, transport: Arc<dyn HttpClient>) -> Arc<dyn HttpClient> {
+    match &settings.data_endpoint {
+        Some(endpoint) => Arc::new(LocalData { endpoint: endpoint.clone(), transport }),
+        None => transport,
+    }
+}
+
+/// A storage container, by its address.
+///
+/// # Errors
+/// The address is not https.
+pub fn container(
+    settings: &AzureSettings,
+    address: &Url,
+    credential: Arc<dyn TokenCredential>,
+    transport: Arc<dyn HttpClient>,
+) -> Result<Container, BlobError> {
+    Container::new(address.as_str().trim_end_matches('/'), credential, data_transport(settings, transport))
+}
+
 /// A client for the configured ARM endpoint.
 pub fn arm_client(
     settings: &AzureSettings,
     credential: Arc<dyn TokenCredential>,
     transport: Arc<dyn HttpClient>,
 ) -> ArmClient {
-    let transport: Arc<dyn HttpClient> = match &settings.data_endpoint {
-        Some(endpoint) => Arc::new(LocalData { endpoint: endpoint.clone(), transport }),
-        None => transport,
-    };
     ArmClient::new(
         settings.arm_endpoint.clone(),
         settings.cloud.arm_scope(),
         credential,
-        transport,
+        data_transport(settings, transport),
         AzureClock::local(),
     )
     .with_hub_scope(settings.hub_scope.clone())

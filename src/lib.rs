@@ -29,6 +29,7 @@
 pub mod apply;
 pub mod arm;
 pub mod audit;
+pub mod blobs;
 pub mod bus;
 pub mod cli;
 pub mod config;
@@ -41,6 +42,7 @@ pub mod jobs;
 pub mod local;
 pub mod model;
 pub mod observe;
+pub mod outcomes;
 pub mod package;
 pub mod plan;
 pub mod profiles;

@@ -146,7 +146,7 @@ impl Observer {
             assignments_left: BTreeMap::new(),
         };
         self.read_grants(desired, &observed, guardrails).await?;
-        if desired.identity.system == Switch::Off {
+        if desired.identity.system == Switch::Off || desired.revoke_unneeded {
             self.read_all_grants_of_system(desired, &observed, guardrails).await?;
         }
         observed.grants.clone_from(&self.grants);

@@ -6,10 +6,12 @@
 //! the follow-up of an invocation that crashed after sending it.
 
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
 use crate::{
+    desired::{Request, RequestKind},
     model::{
         IotHubId,
         job::{JobItem, JobRequest},
@@ -43,6 +45,15 @@ pub struct WorkItem {
     pub hub: IotHubId,
     /// Why.
     pub reason: Reason,
+    /// The request that this is for, if it is for one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub origin: Option<Origin>,
+    /// That request as it was written. It is read and checked anew.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub request: Option<Box<Value>>,
+    /// When what led to this came in.
+    #[serde(default, with = "time::serde::rfc3339::option", skip_serializing_if = "Option::is_none")]
+    pub received_at: Option<OffsetDateTime>,
     /// How many looks of this chain came before this one.
     #[serde(default)]
     pub follows: u32,
@@ -55,6 +66,35 @@ pub struct WorkItem {
 enum Schema {
     #[serde(rename = "hubward/work/v1")]
     V1,
+}
+
+/// An operator's request, as far as its outcome has to name it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Origin {
+    /// The request's idempotency key.
+    pub id: String,
+    /// Its digest: another request under the same key has another one.
+    pub digest: Uuid,
+    /// What it asks for.
+    pub kind: RequestKind,
+    /// Who asks.
+    pub requested_by: String,
+    /// Why.
+    pub reason: String,
+}
+
+impl Origin {
+    /// Of a request.
+    pub fn of(request: &Request) -> Self {
+        Self {
+            id: request.id.clone(),
+            digest: request.digest(),
+            kind: request.kind,
+            requested_by: request.requested_by.clone(),
+            reason: request.reason.clone(),
+        }
+    }
 }
 
 /// Why a hub is looked at.
@@ -72,6 +112,16 @@ pub enum Reason {
     Deleted {
         /// The event's id, if it had one.
         event_id: Option<String>,
+    },
+    /// Somebody asks for something.
+    #[serde(rename_all = "camelCase")]
+    Request {
+        /// When it is (or goes) on; absent for at once.
+        #[serde(default, with = "time::serde::rfc3339::option", skip_serializing_if = "Option::is_none")]
+        due: Option<OffsetDateTime>,
+        /// What the look before handed over.
+        #[serde(flatten)]
+        chain: Chain,
     },
     /// An earlier look could not go on.
     #[serde(rename_all = "camelCase")]
@@ -109,7 +159,44 @@ impl WorkItem {
             None => Uuid::new_v4(),
         };
         let reason = if deleted { Reason::Deleted { event_id } } else { Reason::Written { event_id } };
-        Self { schema: Schema::V1, work_id, hub, reason, follows: 0, trace_parent }
+        Self {
+            schema: Schema::V1,
+            work_id,
+            hub,
+            reason,
+            origin: None,
+            request: None,
+            received_at: None,
+            follows: 0,
+            trace_parent,
+        }
+    }
+
+    /// Work that an operator asks for. The same request gives the same message id.
+    pub fn for_request(request: &Request, at: OffsetDateTime, trace_parent: Option<String>) -> Self {
+        let origin = Origin::of(request);
+        let reason = Reason::Request {
+            due: request.not_before.filter(|due| *due > at).map(round_up),
+            chain: Chain::default(),
+        };
+        Self {
+            schema: Schema::V1,
+            work_id: derive(&request.hub, &["request", &origin.id, &origin.digest.to_string()]),
+            hub: request.hub.clone(),
+            reason,
+            origin: Some(origin),
+            request: Some(Box::new(request.json().clone())),
+            received_at: Some(at),
+            follows: 0,
+            trace_parent,
+        }
+    }
+
+    /// The same, with when it came in.
+    #[must_use]
+    pub fn received(mut self, at: OffsetDateTime) -> Self {
+        self.received_at = Some(at);
+        self
     }
 
     /// A bulk job that somebody asks for. The same request gives the same message id.
@@ -117,11 +204,29 @@ impl WorkItem {
         Self::of_job(hub, JobItem::new(request), None, 0, trace_parent)
     }
 
+    /// A bulk job that this item, a request, asks for.
+    pub fn job(&self, request: JobRequest) -> Self {
+        let item = Self::for_job(self.hub.clone(), request, self.trace_parent.clone());
+        Self {
+            origin: self.origin.clone(),
+            request: self.request.clone(),
+            received_at: self.received_at,
+            ..item
+        }
+    }
+
     /// The next step of a job. Its id follows from the request and the number of the step, so that a step
     /// that is taken again sends the same message.
     pub fn next_step(&self, item: JobItem, due: OffsetDateTime) -> Self {
         let follows = self.follows.saturating_add(1);
-        Self::of_job(self.hub.clone(), item, Some(round_up(due)), follows, self.trace_parent.clone())
+        let next =
+            Self::of_job(self.hub.clone(), item, Some(round_up(due)), follows, self.trace_parent.clone());
+        Self {
+            origin: self.origin.clone(),
+            request: self.request.clone(),
+            received_at: self.received_at,
+            ..next
+        }
     }
 
     fn of_job(
@@ -137,20 +242,27 @@ impl WorkItem {
             work_id,
             hub,
             reason: Reason::Job { item: Box::new(item), due },
+            origin: None,
+            request: None,
+            received_at: None,
             follows,
             trace_parent,
         }
     }
 
-    /// The next look, due at a time. Its id follows from hub, cause and time, so that several
-    /// looks that come to the same conclusion send one message.
+    /// The next look, due at a time. Its id follows from hub and time, so that several looks that come
+    /// to the same conclusion send one message; those of a request stay its own.
     ///
     /// Never the id of the item it follows: the broker would take it for a duplicate and the hub
     /// would be forgotten.
     pub fn follow_up(&self, waited_for: &str, due: OffsetDateTime, chain: Chain) -> Self {
         let due = round_up(due);
+        let (kind, key) = match &self.origin {
+            Some(origin) => ("request", format!("{}|{}", origin.id, origin.digest)),
+            None => ("follow-up", String::new()),
+        };
         let ids = (0..).map(|turn: u32| {
-            derive(&self.hub, &["follow-up", &due.unix_timestamp().to_string(), &turn.to_string()])
+            derive(&self.hub, &[kind, &key, &due.unix_timestamp().to_string(), &turn.to_string()])
         });
         // The item followed may itself be the n-th for this time, if it came early.
         let mut ids = ids.take(64);
@@ -165,21 +277,18 @@ impl WorkItem {
                 candidate = ids.next();
             }
         }
-        Self {
-            schema: Schema::V1,
-            work_id,
-            hub: self.hub.clone(),
-            reason: Reason::FollowUp { waited_for: waited_for.to_owned(), due, chain },
-            follows: self.follows.saturating_add(1),
-            trace_parent: self.trace_parent.clone(),
-        }
+        let reason = match &self.reason {
+            Reason::Request { .. } => Reason::Request { due: Some(due), chain },
+            _ => Reason::FollowUp { waited_for: waited_for.to_owned(), due, chain },
+        };
+        Self { work_id, reason, follows: self.follows.saturating_add(1), ..self.clone() }
     }
 
     /// When this item is to appear; `None` for at once.
     pub fn due(&self) -> Option<OffsetDateTime> {
         match &self.reason {
             Reason::FollowUp { due, .. } => Some(*due),
-            Reason::Job { due, .. } => *due,
+            Reason::Job { due, .. } | Reason::Request { due, .. } => *due,
             Reason::Written { .. } | Reason::Deleted { .. } => None,
         }
     }
@@ -187,7 +296,7 @@ impl WorkItem {
     /// What the look before this one handed over.
     pub fn chain(&self) -> Chain {
         match &self.reason {
-            Reason::FollowUp { chain, .. } => chain.clone(),
+            Reason::FollowUp { chain, .. } | Reason::Request { chain, .. } => chain.clone(),
             Reason::Written { .. } | Reason::Deleted { .. } | Reason::Job { .. } => Chain::default(),
         }
     }

@@ -161,12 +161,12 @@ impl ArmClient {
     }
 
     /// Who we are.
-    pub(crate) fn credential(&self) -> Arc<dyn TokenCredential> {
+    pub fn credential(&self) -> Arc<dyn TokenCredential> {
         self.inner.credential.clone()
     }
 
     /// How calls travel.
-    pub(crate) fn transport(&self) -> Arc<dyn HttpClient> {
+    pub fn transport(&self) -> Arc<dyn HttpClient> {
         self.inner.transport.clone()
     }
 

@@ -15,11 +15,12 @@ use hubward::{
     connect,
     functions::{self, App},
     handler::{bind, serve},
+    outcomes::store::{BlobStore, OutcomeStore},
     profiles::Profiles,
     reconcile::Reconciler,
     telemetry,
 };
-use tracing::{error, info};
+use tracing::{error, info, warn};
 
 #[tokio::main]
 async fn main() -> ExitCode {
@@ -49,12 +50,25 @@ async fn run(settings: HandlerSettings, telemetry: telemetry::Telemetry) -> anyh
         // A packaged document with mistakes will not mend itself: say so now, not at the first event.
         profiles.current().await?;
     }
+    let store = settings.outcomes.as_ref().map(|address| {
+        connect::container(azure, address, credential.clone(), transport.clone()).map(BlobStore::new)
+    });
+    let store: Option<Arc<dyn OutcomeStore>> = match store.transpose()? {
+        Some(store) => Some(Arc::new(store)),
+        None => {
+            warn!(
+                "HUBWARD_OUTCOMES is not set: outcomes are told and not kept, and a request that is sent again is done again"
+            );
+            None
+        }
+    };
     let arm = connect::arm_client(azure, credential, transport);
     let app = App {
         profiles,
         reconciler: Reconciler::new(ArmWriter::new(arm.clone())),
         arm,
         queue: Arc::new(queue),
+        store,
         client_id: azure.client_id,
         telemetry,
         exports_seen_to: Mutex::default(),

@@ -59,6 +59,8 @@ struct SchemaArgs {
 enum SchemaOf {
     /// profiles.yaml
     Profiles,
+    /// Operators' requests
+    Request,
 }
 
 /// What a command came to.
@@ -105,8 +107,12 @@ async fn run(cli: Cli) -> anyhow::Result<Ending> {
         Command::Exports(args) => exports::run(args).await,
         Command::Bench(args) => bench::run(args).await,
         Command::Package(args) => package::run(args).await,
-        Command::Schema(SchemaArgs { document: SchemaOf::Profiles }) => {
-            print(&format!("{}\n", serde_json::to_string_pretty(&desired::json_schema())?));
+        Command::Schema(SchemaArgs { document }) => {
+            let schema = match document {
+                SchemaOf::Profiles => desired::json_schema(),
+                SchemaOf::Request => desired::request_schema(),
+            };
+            print(&format!("{}\n", serde_json::to_string_pretty(&schema)?));
             Ok(Ending::Fine)
         }
     }

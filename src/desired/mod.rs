@@ -43,10 +43,12 @@ use crate::{
 mod check;
 mod exports;
 mod profiles;
+mod request;
 mod resolve;
 pub mod strict;
 mod targets;
 
+pub use request::{Request, RequestKind, Wanted, json_schema as request_schema};
 pub use strict::{Mistake, Mistakes};
 
 use profiles::ProfilesDoc;
@@ -118,9 +120,7 @@ impl DesiredState {
 
     /// What the hub of this document should be.
     pub fn for_document(&self, hub: &HubDocument) -> Choice {
-        let tags = hub.tags();
-        let tags = tags.iter().map(|(name, value)| (name.as_str(), value.as_str()));
-        self.for_hub(&HubFacts::new(hub.id(), hub.location(), tags))
+        with_facts(hub, |facts| self.for_hub(facts))
     }
 
     /// The schedules of all exports: when none of them is due, no hub has to be looked at.
@@ -144,6 +144,13 @@ impl Serialize for DesiredState {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         self.document.serialize(serializer)
     }
+}
+
+/// The facts of a hub that was read.
+fn with_facts<T>(hub: &HubDocument, ask: impl FnOnce(&HubFacts<'_>) -> T) -> T {
+    let tags = hub.tags();
+    let tags = tags.iter().map(|(name, value)| (name.as_str(), value.as_str()));
+    ask(&HubFacts::new(hub.id(), hub.location(), tags))
 }
 
 /// What profiles are matched with: facts that every hub shows when it is read.
@@ -181,6 +188,20 @@ pub enum Choice {
     OutOfScope,
     /// A profile matches and cannot be used for this hub. Never empty.
     Refused(Vec<Refusal>),
+}
+
+impl Choice {
+    /// Why there is nothing desired, in words.
+    pub fn causes(&self) -> Vec<String> {
+        match self {
+            Choice::Desired(_) => Vec::new(),
+            Choice::NoProfile => vec!["no profile matches the hub".to_owned()],
+            Choice::OutOfScope => {
+                vec!["the hub's subscription is not in guardrails.subscriptions".to_owned()]
+            }
+            Choice::Refused(refusals) => refusals.iter().map(ToString::to_string).collect(),
+        }
+    }
 }
 
 /// Why a profile cannot be used for one hub.

@@ -84,6 +84,7 @@ pub(super) fn guardrails(doc: &GuardrailsDoc) -> Result<Guardrails, Fault> {
     let GuardrailsDoc {
         subscriptions,
         targets,
+        identities,
         allow_removals,
         allow_keys,
         allow_imports,
@@ -92,14 +93,16 @@ pub(super) fn guardrails(doc: &GuardrailsDoc) -> Result<Guardrails, Fault> {
         max_writes_per_hub,
         grant_window,
     } = doc;
+    let scopes = |ids: &[String]| {
+        let parse = |id: &String| {
+            ResourceId::parse(id).map_err(|error| Fault::new(error.to_string(), "write a resource id"))
+        };
+        ids.iter().map(parse).collect::<Result<_, _>>()
+    };
     Ok(Guardrails {
         subscriptions: subscriptions.iter().map(|guid| guid.0.to_ascii_lowercase()).collect(),
-        targets: targets
-            .iter()
-            .map(|id| {
-                ResourceId::parse(id).map_err(|error| Fault::new(error.to_string(), "write a resource id"))
-            })
-            .collect::<Result<_, _>>()?,
+        targets: scopes(targets)?,
+        identities: scopes(identities)?,
         allow_removals: *allow_removals,
         allow_keys: *allow_keys,
         allow_imports: allow_imports.iter().map(|name| name.0.to_ascii_lowercase()).collect(),
@@ -172,6 +175,11 @@ impl Profile {
     /// When its exports are made.
     pub(super) fn export_schedules(&self) -> impl Iterator<Item = &Ncrontab> {
         self.exports.iter().map(|export| &export.schedule)
+    }
+
+    /// The user-assigned identities that it lists.
+    pub(super) fn identities(&self) -> &[ResourceId] {
+        &self.identity.user
     }
 
     /// Whether it is for this hub.
@@ -258,6 +266,8 @@ impl Profile {
             cloud_to_device: self.cloud_to_device.clone(),
             exports,
             owned_prefixes: self.owned_prefixes.clone(),
+            owned: Vec::new(),
+            revoke_unneeded: false,
             allow_target_hosts: self.allow_target_hosts,
         })
     }

@@ -8,6 +8,8 @@
 //! (`Microsoft.Azure.WebJobs.Extensions.{EventGrid,Storage.Queues}`) and
 //! <https://github.com/Azure/azure-webjobs-sdk-extensions> (`Extensions/Timers`).
 
+use std::borrow::Cow;
+
 use base64::{Engine, engine::general_purpose::STANDARD};
 use serde_json::{Map, Value};
 use time::OffsetDateTime;
@@ -66,7 +68,8 @@ impl std::fmt::Debug for EventGridTrigger {
 /// The pop receipt is deliberately absent: deleting the message is the host's business.
 #[derive(Clone, PartialEq, Eq)]
 pub struct QueueTrigger {
-    /// The message's text, after the host undid its base64 (`messageEncoding` in `host.json`).
+    /// The message's text, after the host undid its base64 (with `messageEncoding: base64` in
+    /// `host.json`), or as it was put (with `none`).
     pub text: String,
     /// Given by the queue; absent when the function was started by hand.
     pub id: Option<Uuid>,
@@ -81,6 +84,17 @@ pub struct QueueTrigger {
 }
 
 impl QueueTrigger {
+    /// The text that was meant, whoever put it: with `messageEncoding: none` the host passes on what it
+    /// finds, and many senders encode. A text that is JSON was not encoded.
+    pub fn body(&self) -> Cow<'_, str> {
+        let text = self.text.trim();
+        if text.starts_with(['{', '[']) {
+            return Cow::Borrowed(text);
+        }
+        let decoded = STANDARD.decode(text).ok().and_then(|bytes| String::from_utf8(bytes).ok());
+        decoded.map_or(Cow::Borrowed(&self.text), Cow::Owned)
+    }
+
     /// The message's bytes, for a binding with `"dataType": "binary"`: there the host sends base64.
     /// `None` if the text is not base64.
     pub fn bytes(&self) -> Option<Vec<u8>> {

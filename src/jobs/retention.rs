@@ -1,6 +1,6 @@
 //! Older exports of one schedule, deleted when a new one is done.
 
-use super::blobs::{BlobError, Container};
+use crate::blobs::{BlobError, Container};
 use crate::model::job::Keep;
 
 /// Deletes what is older than the new export, but for those that stay. Answers with what went, and with

@@ -3,13 +3,10 @@
 use time::{Duration, OffsetDateTime};
 use tracing::warn;
 
-use super::{
-    Advance, JobOutcome, TIME_LIMIT,
-    blobs::{BlobError, Container},
-    retention,
-};
+use super::{Advance, JobOutcome, TIME_LIMIT, files, retention};
 use crate::{
     arm::{ArmError, ArmWriter, Reaction},
+    blobs::{BlobError, Container},
     model::{
         IotHubId,
         desired::{Guardrails, IdentityRef, Target},
@@ -258,7 +255,7 @@ impl Jobs<'_> {
                 Err(cause) => completed(Vec::new(), Some(cause)),
             },
             (JobSpec::Import { .. }, _) => match self.owned(hub, item, job).await? {
-                Ok(facts) => match self.storage(&facts)?.import_failures(since).await {
+                Ok(facts) => match files::import_failures(&self.storage(&facts)?, since).await {
                     Ok(failures) if failures.count == 0 => completed(Vec::new(), None),
                     Ok(failures) => JobOutcome::CompletedWithErrors {
                         job_id: job_id.clone(),
@@ -330,7 +327,7 @@ impl Jobs<'_> {
     async fn check_input(&self, item: &JobItem, facts: &TargetFacts) -> Step<()> {
         let JobSpec::Import { blob_name, .. } = &item.request.job else { return Ok(()) };
         let refused = |cause| JobOutcome::Refused { causes: vec![cause] };
-        let checked = self.storage(facts)?.check_input(blob_name).await;
+        let checked = files::check_input(&self.storage(facts)?, blob_name).await;
         let checked = checked.map_err(|error| self.unreadable(item, &error, refused))?;
         let (count, lines) = (checked.bad, checked.told);
         if count > 0 { Err(Advance::Done(JobOutcome::BadInput { count, lines })) } else { Ok(()) }
@@ -359,7 +356,7 @@ impl Jobs<'_> {
             BlobError::NoContainer => {
                 Advance::Done(JobOutcome::ContainerGone { container: item.request.container.to_string() })
             }
-            BlobError::Other(_) if item.failures < TRIES => {
+            BlobError::Other(_) | BlobError::Exists if item.failures < TRIES => {
                 self.later(item.failed(), &format!("the storage account ({error})"), PAUSE)
             }
             _ => Advance::Done(failed(error.to_string())),

@@ -21,14 +21,16 @@ use tokio::{
 use uuid::Uuid;
 
 use super::{
-    azure::{Azure, EventSink, HttpEventSink, Scheme, Settings, World},
+    azure::{Azure, EventSink, HttpEventSink, OUTCOMES_CONTAINER, Scheme, Settings, World},
     clock::SimClock,
     functions_host::{FunctionsHost, HostKeys, HostOptions, LogSink, StartError, Worker},
     servicebus::{QueueOptions, ServiceBus},
     storage_queue::StorageQueues,
 };
-use crate::{bus::WORK_QUEUE, work::REMEMBERED};
+use crate::{bus::WORK_QUEUE, outcomes, work::REMEMBERED};
 
+/// The queue that `Request` reads, and the one that `RequestBus` reads.
+const REQUEST_QUEUE: &str = "hub-requests";
 /// The storage queue that `HubEventQueue` reads.
 const EVENT_QUEUE: &str = "hub-events";
 
@@ -138,7 +140,7 @@ impl LocalCloud {
         let identity_header = azure.identity_header.clone();
         let client_id = |n: usize| world.callers.get(n).map(|caller| caller.client_id.clone());
         let (client_id, operator) = (client_id(0), client_id(1));
-        let azure = Azure::new(azure, world, clock.clone());
+        let azure = Azure::new(azure, world.with_state_account(), clock.clone());
 
         let bus = ServiceBus::with_seed(clock.clone(), seed);
         bus.create_queue(
@@ -152,8 +154,19 @@ impl LocalCloud {
                 ..QueueOptions::default()
             },
         );
+        bus.create_queue(
+            REQUEST_QUEUE,
+            QueueOptions {
+                duplicate_detection_window: Some(REMEMBERED),
+                lock_duration: Duration::from_secs(300).mul_f64(clock.speed()),
+                max_delivery_count: 10,
+                ..QueueOptions::default()
+            },
+        );
         let queues = StorageQueues::with_seed(clock.clone(), seed);
-        queues.create(EVENT_QUEUE);
+        for queue in [EVENT_QUEUE, REQUEST_QUEUE, outcomes::QUEUE, outcomes::FAILED_QUEUE] {
+            queues.create(queue);
+        }
 
         let mut servers = JoinSet::new();
         let listen = || TcpListener::bind((Ipv4Addr::LOCALHOST, 0));
@@ -188,6 +201,7 @@ impl LocalCloud {
                 ("HUBWARD_ARM_ENDPOINT", plain_arm),
                 ("HUBWARD_BUS_ENDPOINT", addresses.bus.clone()),
                 ("HUBWARD_DATA_ENDPOINT", addresses.data.clone()),
+                ("HUBWARD_OUTCOMES", OUTCOMES_CONTAINER.to_owned()),
                 ("IDENTITY_ENDPOINT", format!("{}/msi/token", addresses.identity)),
                 ("IDENTITY_HEADER", identity_header),
                 // The host wants a setting for each trigger's connection.

@@ -30,7 +30,7 @@ use crate::{
         IotHubId,
         job::{JobItem, JobRequest},
     },
-    reconcile::{Chain, NotFound, Outcome, Reconciler, Report},
+    reconcile::{Aim, Chain, NotFound, Outcome, Reconciler, Report},
 };
 
 /// When every workbench's time begins.
@@ -148,7 +148,7 @@ impl Workbench {
 
     /// Looks once, with what the look before it handed over.
     pub async fn look_again(&self, hub: &IotHubId, chain: &Chain) -> Report {
-        self.reconciler.reconcile(&self.state, hub, NotFound::MayPass, chain).await
+        self.reconciler.reconcile(Aim::profile(&self.state), hub, NotFound::MayPass, chain).await
     }
 
     /// Looks, and looks again when it is time, as the scheduled messages do. Every report.

@@ -120,6 +120,13 @@ pub enum Blocked {
         /// Endpoints, or file upload.
         used_by: Vec<String>,
     },
+    /// An endpoint that something still names would be removed.
+    EndpointInUse {
+        /// The endpoint.
+        endpoint: String,
+        /// Routes and enrichments that stay.
+        used_by: Vec<String>,
+    },
     /// The role is held under a condition, and Azure takes no second assignment beside it.
     GrantConditional {
         /// The identity, in words.
@@ -224,6 +231,9 @@ impl fmt::Display for Blocked {
             }
             Blocked::IdentityInUse { identity, used_by } => {
                 write!(f, "the {identity} cannot be taken away: used by {}", used_by.join(", "))
+            }
+            Blocked::EndpointInUse { endpoint, used_by } => {
+                write!(f, "endpoint {endpoint} cannot be removed: named by {}", used_by.join(", "))
             }
             Blocked::GrantConditional { identity, role, scope, id } => write!(
                 f,

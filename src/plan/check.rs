@@ -52,6 +52,7 @@ pub(super) fn check(
     blocked.extend(preflight::check(desired, observed, edit));
     blocked.extend(preflight::assignments(observed, grants));
     blocked.extend(limits(desired, observed, guardrails, stale));
+    blocked.extend(in_use::parts(desired, observed, guardrails, stale));
     blocked.extend(in_use::identities(desired, observed, guardrails, stale));
     blocked.extend(conditional(observed, grants));
     blocked

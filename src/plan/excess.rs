@@ -48,19 +48,53 @@ pub fn needed(
     guardrails: &Guardrails,
     identity: &IdentityRef,
 ) -> Vec<(ResourceId, Role)> {
+    needed_by(hub, desired, guardrails, identity, |_| true)
+}
+
+/// The same, with only some of the hub's endpoints.
+pub(super) fn needed_by(
+    hub: &HubDocument,
+    desired: Option<&DesiredHub>,
+    guardrails: &Guardrails,
+    identity: &IdentityRef,
+    stays: impl Fn(&str) -> bool,
+) -> Vec<(ResourceId, Role)> {
     let scope = |target: &Target| (target.grant_scope(guardrails.storage_grants), target.role());
     let wanted = desired.into_iter().flat_map(DesiredHub::uses).filter(|used| used.identity == identity);
     let mut needed: Vec<_> = wanted.map(|used| scope(used.target)).collect();
     let auth = EndpointAuth::Identity(identity.clone());
-    let found = hub.endpoints().into_iter().filter(|endpoint| endpoint.auth() == auth);
+    let found =
+        hub.endpoints().into_iter().filter(|endpoint| endpoint.auth() == auth && stays(endpoint.name));
     needed.extend(found.filter_map(|endpoint| Some(scope(&endpoint.target(hub.id())?))));
     needed.sort();
     needed.dedup();
     needed
 }
 
+/// Whether a role is what the hub's file upload works with. The hub names the account and the container,
+/// and not the account's resource group.
+pub(super) fn is_for_upload(
+    hub: &HubDocument,
+    identity: &IdentityRef,
+    scope: &ResourceId,
+    role: Role,
+) -> bool {
+    let Some(upload) = hub.file_upload() else { return false };
+    let within = format!("/storageaccounts/{}", upload.account().unwrap_or_default().to_ascii_lowercase());
+    let container = upload.text("containerName").unwrap_or_default();
+    let (account, below) = match scope.key().split_once("/blobservices/") {
+        Some((account, _)) => (account, Some(scope.name())),
+        None => (scope.key(), None),
+    };
+    role == Role::BlobDataContributor
+        && upload.auth() == EndpointAuth::Identity(identity.clone())
+        && account.ends_with(&within)
+        && below.is_none_or(|name| name.eq_ignore_ascii_case(container))
+}
+
 /// What is too much about an assignment, and the role's name.
 pub fn excess(
+    hub: &HubDocument,
     grant: &Grant,
     identity: &IdentityRef,
     needed: &[(ResourceId, Role)],
@@ -81,6 +115,9 @@ pub fn excess(
     }
     if !instead.is_empty() {
         return Some((role.to_string(), Excess::TooWide { instead }));
+    }
+    if is_for_upload(hub, identity, &grant.scope, role) {
+        return None;
     }
     // A user-assigned identity may serve other hubs, and what is outside the guardrails is not ours.
     let is_ours = *identity == IdentityRef::System && guardrails.allows_target(&grant.scope);

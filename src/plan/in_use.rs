@@ -5,31 +5,53 @@ use super::{blocked::Blocked, diff::Stale, warning::Warning};
 use crate::model::{
     ResourceId,
     desired::{DesiredHub, Guardrails, IdentityRef, Switch, User},
-    hub::Part,
+    hub::{Part, Removal},
     observed::ObservedHub,
 };
 
-/// What can be removed of what is stale, and a warning for each endpoint that a route or an
-/// enrichment of somebody else names.
-pub(super) fn removable(desired: &DesiredHub, observed: &ObservedHub, stale: Stale) -> (Stale, Vec<Warning>) {
-    let mut kept = Vec::new();
-    let mut parts = stale.parts.clone();
-    parts.retain(|gone| {
-        let is_endpoint = matches!(gone.part, Part::Endpoint(_));
-        let used_by = if is_endpoint { names_of(desired, observed, &stale, &gone.name) } else { Vec::new() };
-        let is_free = used_by.is_empty();
-        if !is_free {
-            kept.push(Warning::InUse { what: format!("endpoint {}", gone.name), used_by });
-        }
-        is_free
-    });
-    (Stale { parts }, kept)
+/// What can be removed of what is stale. What a route or an enrichment of somebody else names is not in
+/// it, unless it is named outright: then it is in the way.
+pub(super) fn removable(desired: &DesiredHub, observed: &ObservedHub, stale: &Stale) -> Stale {
+    let is_free =
+        |gone: &&Removal| gone.is_named_by(desired) || names_of(desired, observed, stale, gone).is_empty();
+    Stale { parts: stale.parts.iter().filter(is_free).cloned().collect() }
 }
 
-/// Routes and enrichments that name an endpoint and stay as they are.
-fn names_of(desired: &DesiredHub, observed: &ObservedHub, stale: &Stale, endpoint: &str) -> Vec<String> {
+/// Endpoints that are only no longer listed, and stay because something names them.
+pub(super) fn kept_endpoints(desired: &DesiredHub, observed: &ObservedHub, stale: &Stale) -> Vec<Warning> {
+    let unlisted = stale.parts.iter().filter(|gone| !gone.is_named_by(desired));
+    let kept = unlisted.filter_map(|gone| {
+        let used_by = names_of(desired, observed, stale, gone);
+        (!used_by.is_empty()).then(|| Warning::InUse { what: format!("endpoint {}", gone.name), used_by })
+    });
+    kept.collect()
+}
+
+/// Parts that are named outright to go, and cannot.
+pub(super) fn parts(
+    desired: &DesiredHub,
+    observed: &ObservedHub,
+    guardrails: &Guardrails,
+    stale: &Stale,
+) -> Vec<Blocked> {
+    let named = stale.parts.iter().filter(|gone| gone.is_named_by(desired));
+    let blocked = named.filter_map(|gone| {
+        if !guardrails.allow_removals {
+            return Some(Blocked::RemovalNotAllowed { what: format!("{} {}", gone.part.word(), gone.name) });
+        }
+        let used_by = names_of(desired, observed, stale, gone);
+        (!used_by.is_empty()).then(|| Blocked::EndpointInUse { endpoint: gone.name.clone(), used_by })
+    });
+    blocked.collect()
+}
+
+/// Routes and enrichments that name an endpoint and stay as they are. None for anything else.
+fn names_of(desired: &DesiredHub, observed: &ObservedHub, stale: &Stale, gone: &Removal) -> Vec<String> {
+    if !matches!(gone.part, Part::Endpoint(_)) {
+        return Vec::new();
+    }
     let hub = &observed.hub;
-    let names_it = |names: Vec<&str>| names.iter().any(|name| name.eq_ignore_ascii_case(endpoint));
+    let names_it = |names: Vec<&str>| names.iter().any(|name| name.eq_ignore_ascii_case(&gone.name));
     let routes = hub.routes().into_iter().filter(|route| {
         names_it(route.endpoints())
             && !stale.holds(|part| part == Part::Route, route.name)
@@ -61,7 +83,12 @@ pub(super) fn detachable(
 }
 
 /// Identities that are only not listed, and stay because something uses them.
-pub(super) fn kept_identities(desired: &DesiredHub, observed: &ObservedHub, stale: &Stale) -> Vec<Warning> {
+pub(super) fn kept_identities(
+    desired: &DesiredHub,
+    observed: &ObservedHub,
+    unwanted: &Stale,
+) -> Vec<Warning> {
+    let stale = &removable(desired, observed, unwanted);
     let unlisted = observed
         .hub
         .identity()

@@ -34,7 +34,7 @@ use time::OffsetDateTime;
 use crate::model::{
     IotHubId, ResourceId,
     desired::{DesiredHub, Guardrails, IdentityRef, Target},
-    hub::{HubDocument, HubEdit, IdentityEdit},
+    hub::{HubDocument, HubEdit, IdentityEdit, Part, Removal},
     observed::{Grant, HeldRole, ObservedHub},
     role::Role,
 };
@@ -149,12 +149,8 @@ pub fn plan(
     guardrails: &Guardrails,
     now: OffsetDateTime,
 ) -> HubPlan {
-    let stale = diff::stale(desired, &observed.hub);
-    let (stale, kept) = if guardrails.allow_removals {
-        in_use::removable(desired, observed, stale)
-    } else {
-        (stale, Vec::new())
-    };
+    let unwanted = diff::stale(desired, &observed.hub);
+    let stale = in_use::removable(desired, observed, &unwanted);
     let mut edit = HubEdit {
         identity: None,
         endpoints: diff::endpoints(desired, observed),
@@ -171,18 +167,19 @@ pub fn plan(
         profile: desired.profile.clone(),
         steps: Vec::new(),
         blocked: check::check(desired, observed, guardrails, &edit, &grants, &stale),
-        warnings: warning::warnings(desired, observed, guardrails, &stale, kept),
+        warnings: warning::warnings(desired, observed, guardrails, &unwanted),
     };
     if plan.blocked.is_empty() {
         let identity = diff::identity(&desired.identity, &observed.hub.identity()).unwrap_or_default();
         let detach = in_use::detachable(desired, observed, guardrails, &stale, identity.detach);
         let identity = IdentityEdit { detach, ..identity };
-        plan.steps = steps(observed, guardrails, identity, edit, grants, now);
+        plan.steps = steps(desired, observed, guardrails, identity, edit, grants, now);
     }
     plan
 }
 
 fn steps(
+    desired: &DesiredHub,
     observed: &ObservedHub,
     guardrails: &Guardrails,
     identity: IdentityEdit,
@@ -222,6 +219,7 @@ fn steps(
     // nobody could tell afterwards whose they were: they go first. But what still sends with it is
     // moved before that.
     let goes = system == Some(false);
+    let unneeded = unneeded_grants(desired, observed, guardrails, &edit.removals);
     let revokes: Vec<Step> = if goes { revokes(observed, guardrails) } else { Vec::new() };
     let off = HubEdit {
         identity: IdentityEdit { system: Some(false), ..IdentityEdit::default() }.if_any(),
@@ -241,6 +239,8 @@ fn steps(
     if goes {
         steps.extend(revokes);
         steps.push(Step::edit(off));
+    } else if desired.revoke_unneeded && guardrails.allow_removals {
+        steps.extend(unneeded);
     }
     steps
 }
@@ -264,6 +264,28 @@ pub fn missing_grants(
         }
     }
     missing
+}
+
+/// Steps that take away what the system-assigned identity holds of our roles and needs no longer, once
+/// some parts of the hub are gone.
+fn unneeded_grants(
+    desired: &DesiredHub,
+    observed: &ObservedHub,
+    guardrails: &Guardrails,
+    removals: &[Removal],
+) -> Vec<Step> {
+    let stays = |name: &str| {
+        !removals
+            .iter()
+            .any(|gone| matches!(gone.part, Part::Endpoint(_)) && gone.name.eq_ignore_ascii_case(name))
+    };
+    let needed = excess::needed_by(&observed.hub, Some(desired), guardrails, &IdentityRef::System, stays);
+    let is_needed = |revoke: &RevokeStep| {
+        needed.iter().any(|(scope, role)| *role == revoke.role && scope.is_within(&revoke.scope))
+            || excess::is_for_upload(&observed.hub, &IdentityRef::System, &revoke.scope, revoke.role)
+    };
+    let revokes = revokes(observed, guardrails).into_iter();
+    revokes.filter(|step| !matches!(step, Step::Revoke(revoke) if is_needed(revoke))).collect()
 }
 
 /// The grants of the system-assigned identity that are of our making: our roles, within the

@@ -98,18 +98,23 @@ pub(super) fn warnings(
     desired: &DesiredHub,
     observed: &ObservedHub,
     guardrails: &Guardrails,
-    stale: &Stale,
-    kept: Vec<Warning>,
+    unwanted: &Stale,
 ) -> Vec<Warning> {
-    let mut warnings = kept;
+    let mut warnings = Vec::new();
     let names = observed.hub.preview_settings();
     if !names.is_empty() {
         warnings.push(Warning::PreviewSettings { names });
     }
     if guardrails.allow_removals {
-        warnings.extend(in_use::kept_identities(desired, observed, stale));
+        warnings.extend(in_use::kept_endpoints(desired, observed, unwanted));
+        warnings.extend(in_use::kept_identities(desired, observed, unwanted));
     } else {
-        let parts = stale.parts.iter().map(|gone| format!("{} {}", gone.part.word(), gone.name));
+        // What is named outright is a block.
+        let parts = unwanted
+            .parts
+            .iter()
+            .filter(|gone| !gone.is_named_by(desired))
+            .map(|gone| format!("{} {}", gone.part.word(), gone.name));
         let others = observed.hub.identity().user_assigned.into_keys().filter(|id| {
             // What is named outright is a block; what only is not listed is a warning.
             desired.identity.detaches(id) && !desired.identity.detach.contains(id)
@@ -144,7 +149,7 @@ fn grants(desired: &DesiredHub, observed: &ObservedHub, guardrails: &Guardrails)
         let Some(principal) = observed.principal_of(identity) else { continue };
         let needed = needed(&observed.hub, Some(desired), guardrails, identity);
         for grant in observed.grants.iter().filter(|grant| grant.is_of(&principal)) {
-            if let Some((role, excess)) = excess(grant, identity, &needed, guardrails) {
+            if let Some((role, excess)) = excess(&observed.hub, grant, identity, &needed, guardrails) {
                 let (identity, scope) = (identity.to_string(), grant.scope.clone());
                 warnings.push(Warning::ExcessGrant { identity, role, scope, excess });
             }

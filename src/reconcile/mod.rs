@@ -14,11 +14,18 @@ pub use report::{Chain, Outcome, Report, ReportedStep};
 
 use std::sync::Arc;
 
+use time::OffsetDateTime;
+
 use crate::{
     apply::{Applied, StepOutcome, Work},
     arm::{ArmError, ArmReader, ArmWriter, Reaction},
-    desired::{Choice, DesiredState},
-    model::{IotHubId, desired::DesiredHub, hub::HubEdit, observed::ObservedHub},
+    desired::{Choice, DesiredState, Request, Wanted},
+    model::{
+        IotHubId,
+        desired::DesiredHub,
+        hub::{HubDocument, HubEdit},
+        observed::ObservedHub,
+    },
     observe::Observer,
     plan::{self, Blocked, HubPlan, Step, grant_states, plan},
     prove::prove,
@@ -29,6 +36,8 @@ use memory::Memory;
 const MAX_ROUNDS: usize = 40;
 /// Hub PUTs of one look. A cold hub needs two; more means that somebody else writes all the time.
 const MAX_EDITS: usize = 6;
+/// Steps of a chain that are kept for its outcome: they travel in a message.
+const MOST_DONE: usize = 60;
 /// Pause before a hub that was changed by somebody in every round is looked at again.
 const CONTENTION_PAUSE: time::Duration = time::Duration::seconds(30);
 /// Pause while a hub is busy with a change that is not ours.
@@ -43,11 +52,40 @@ pub enum NotFound {
     Final,
 }
 
-/// Looks at a hub and plans. Reads only.
+/// Where a hub is to be brought: to what its profile says, or to what a request asks for.
+#[derive(Clone, Copy)]
+pub struct Aim<'a> {
+    /// The profiles and the guardrails.
+    pub state: &'a DesiredState,
+    /// The request, if it is about what the hub is.
+    pub request: Option<&'a Request>,
+}
+
+impl<'a> Aim<'a> {
+    /// What the hub's profile says.
+    pub fn profile(state: &'a DesiredState) -> Self {
+        Self { state, request: None }
+    }
+
+    fn choice(self, hub: &HubDocument, now: OffsetDateTime) -> Choice {
+        let Some(request) = self.request else { return self.state.for_document(hub) };
+        match self.state.for_request(request, hub, now) {
+            Wanted::State(choice) => choice,
+            Wanted::Job(_) | Wanted::CancelJob(_) => Choice::NoProfile,
+        }
+    }
+}
+
+/// Looks at a hub and plans for its profile. Reads only.
 pub async fn plan_hub(arm: &ArmReader, state: &DesiredState, hub: &IotHubId) -> Result<HubPlan, Outcome> {
+    plan_for(arm, Aim::profile(state), hub).await
+}
+
+/// Looks at a hub and plans. Reads only.
+pub async fn plan_for(arm: &ArmReader, aim: Aim<'_>, hub: &IotHubId) -> Result<HubPlan, Outcome> {
     let mut observer = Observer::new(arm.clone(), hub.clone(), &[]);
-    let desired = choose(arm, &mut observer, state, NotFound::Final).await?;
-    look(arm, &mut observer, state, &desired).await.map(|(_, plan)| plan)
+    let desired = choose(arm, &mut observer, aim, NotFound::Final).await?;
+    look(arm, &mut observer, aim.state, &desired).await.map(|(_, plan)| plan)
 }
 
 /// Brings hubs to where they should be. Cheap to clone; clones share what they remember.
@@ -72,18 +110,18 @@ impl Reconciler {
     /// this one handed over.
     pub async fn reconcile(
         &self,
-        state: &DesiredState,
+        aim: Aim<'_>,
         hub: &IotHubId,
         not_found: NotFound,
         chain: &Chain,
     ) -> Report {
         let mut report = Report::of(hub);
         let mut observer = Observer::new(self.arm.reader().clone(), hub.clone(), &chain.made);
-        let outcome = match choose(self.arm.reader(), &mut observer, state, not_found).await {
+        let outcome = match choose(self.arm.reader(), &mut observer, aim, not_found).await {
             Err(outcome) => outcome,
             Ok(desired) => {
                 report.profile = Some(desired.profile.clone());
-                self.converge(state, &desired, &mut observer, &mut report)
+                self.converge(aim.state, &desired, &mut observer, &mut report)
                     .await
                     .unwrap_or_else(|outcome| outcome)
             }
@@ -92,7 +130,10 @@ impl Reconciler {
             self.memory.forget(hub);
         }
         report.chain.made = observer.made().to_vec();
-        self.end(state, chain, outcome, &mut report);
+        let done = report.steps.iter().filter(|step| step.outcome == StepOutcome::Applied);
+        report.chain.done = chain.done.iter().cloned().chain(done.map(|step| step.step.clone())).collect();
+        report.chain.done.truncate(MOST_DONE);
+        self.end(aim.state, chain, outcome, &mut report);
         report
     }
 
@@ -200,10 +241,10 @@ impl Reconciler {
 async fn choose(
     arm: &ArmReader,
     observer: &mut Observer,
-    state: &DesiredState,
+    aim: Aim<'_>,
     not_found: NotFound,
 ) -> Result<DesiredHub, Outcome> {
-    if !state.guardrails().allows_hub(observer.hub()) {
+    if !aim.state.guardrails().allows_hub(observer.hub()) {
         return Err(out_of_scope(observer.hub()));
     }
     let document = observer.document().await.map_err(|error| not_read(arm, &error))?;
@@ -216,7 +257,7 @@ async fn choose(
     if document.is_being_deleted() {
         return Err(Outcome::Refused { causes: vec!["the hub is being deleted".into()] });
     }
-    match state.for_document(document) {
+    match aim.choice(document, arm.client().clock().now()) {
         Choice::Desired(desired) => Ok(desired),
         Choice::NoProfile => Err(Outcome::Refused { causes: vec!["no profile matches the hub".into()] }),
         Choice::OutOfScope => Err(out_of_scope(document.id())),

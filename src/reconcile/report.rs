@@ -61,6 +61,9 @@ pub struct Chain {
     /// Grants that were made, with the times that Azure gave them.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub made: Vec<Grant>,
+    /// What the looks before did, in words.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub done: Vec<String>,
     /// Since when the chain has been waiting for what may never come.
     #[serde(with = "time::serde::rfc3339::option", skip_serializing_if = "Option::is_none")]
     pub doubt_since: Option<OffsetDateTime>,

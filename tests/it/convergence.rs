@@ -2,7 +2,7 @@
 
 use hubward::{
     local::azure::{EndpointValidation, Fault, FaultKind, Settings},
-    reconcile::{Chain, NotFound, Outcome, plan_hub},
+    reconcile::{Aim, Chain, NotFound, Outcome, plan_hub},
 };
 use serde_json::json;
 
@@ -184,7 +184,7 @@ async fn hubs_that_are_not_ours_are_left_alone() {
         ended(
             &cloud
                 .reconciler
-                .reconcile(&cloud.state, &stranger, NotFound::Final, &Chain::default())
+                .reconcile(Aim::profile(&cloud.state), &stranger, NotFound::Final, &Chain::default())
                 .await
                 .outcome
         ),
@@ -218,7 +218,9 @@ async fn a_missing_target_and_a_missing_right_are_told_in_plain_words() {
 async fn a_hub_that_is_not_found_is_given_time_before_it_is_gone() {
     let cloud = Cloud::new(Settings::default());
     assert_eq!(ended(&cloud.look(&hub_id("ghost")).await.outcome), "Waiting");
-    let report =
-        cloud.reconciler.reconcile(&cloud.state, &hub_id("ghost"), NotFound::Final, &Chain::default()).await;
+    let report = cloud
+        .reconciler
+        .reconcile(Aim::profile(&cloud.state), &hub_id("ghost"), NotFound::Final, &Chain::default())
+        .await;
     assert_eq!(ended(&report.outcome), "Refused");
 }

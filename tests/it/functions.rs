@@ -1,4 +1,4 @@
-//! The four functions behind the real router: what arrives, what is sent on, what is answered.
+//! The functions behind the real router: what arrives, what is sent on, what is answered.
 
 use std::{
     path::Path,
@@ -8,14 +8,16 @@ use std::{
 use axum::{Router, body::Body};
 use hubward::{
     arm::ArmClient,
+    blobs::Container,
     bus::{SendError, WorkQueue},
     config::ProfilesSource,
     functions::{self, App},
     local::{
-        azure::{Fault, FaultKind, Settings, World},
+        azure::{Fault, FaultKind, OUTCOMES_CONTAINER, Settings, World},
         in_process::InProcess,
     },
     model::IotHubId,
+    outcomes::store::BlobStore,
     profiles::Profiles,
     telemetry::Telemetry,
     work::{Reason, WorkItem},
@@ -55,6 +57,12 @@ pub(crate) struct Functions {
     profiles: tempfile::NamedTempFile,
 }
 
+/// Where outcomes are kept.
+pub(crate) fn store(cloud: &Cloud) -> BlobStore {
+    let client = cloud.arm.reader().client();
+    BlobStore::new(Container::new(OUTCOMES_CONTAINER, client.credential(), client.transport()).unwrap())
+}
+
 fn router(cloud: &Cloud, profiles: &Path, queue: Arc<Recorder>) -> Router {
     let client: ArmClient = cloud.arm.reader().client().clone();
     let app = App {
@@ -66,6 +74,7 @@ fn router(cloud: &Cloud, profiles: &Path, queue: Arc<Recorder>) -> Router {
         reconciler: cloud.reconciler.clone(),
         arm: client,
         queue,
+        store: Some(Arc::new(store(cloud))),
         client_id: Some(OWN_CLIENT.parse().unwrap()),
         telemetry: Telemetry::default(),
         exports_seen_to: Mutex::default(),
@@ -80,7 +89,7 @@ impl Functions {
 
     pub(crate) fn of(refuses: bool, document: &str) -> Self {
         let settings = Settings { hub_update_seconds: 0.5, ..Settings::default() };
-        let cloud = Cloud::with(settings, World::reference(), document);
+        let cloud = Cloud::with(settings, World::reference().with_state_account(), document);
         let profiles = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(&profiles, document).unwrap();
         let queue = Arc::new(Recorder { refuses, ..Recorder::default() });
@@ -91,6 +100,12 @@ impl Functions {
     /// Another process takes over, which knows nothing.
     pub(crate) fn restart(&mut self) {
         self.router = router(&self.cloud, self.profiles.path(), self.queue.clone());
+    }
+
+    /// Another document, read by a process that has just started.
+    pub(crate) fn rewrite(&mut self, document: &str) {
+        std::fs::write(&self.profiles, document).unwrap();
+        self.restart();
     }
 
     pub(crate) async fn post(&self, function: &str, body: impl Into<Body>) -> (u16, Value) {

@@ -48,6 +48,8 @@ mod profiles_source;
 mod races;
 mod recorded_sessions;
 mod removals;
+mod requests;
+mod requests_hostile;
 mod second_owner;
 mod servicebus;
 mod shapes;

@@ -174,6 +174,7 @@ fn valid_document() -> impl Strategy<Value = Value> {
                 "guardrails": {
                     "subscriptions": [SUB],
                     "targets": [format!("/subscriptions/{SUB}/resourceGroups/rg-data")],
+                    "identities": [format!("/subscriptions/{SUB}/resourceGroups/rg-data")],
                     "allowRemovals": removals,
                     "allowKeys": true,
                     "allowImports": ["hub-1"],

@@ -113,6 +113,7 @@ fn ours(name: &str, before: &HubDocument, wanted: &Wanted) -> Value {
             .map(|used| used.target.id().clone())
             .chain(wanted.keyed.clone())
             .collect(),
+        identities: Vec::new(),
         allow_removals: true,
         allow_keys: true,
         allow_imports: Vec::new(),
@@ -246,6 +247,8 @@ fn wanted(before: &HubDocument, written: &Value) -> Wanted {
             file_upload,
             cloud_to_device: CloudToDevice::default(),
             exports: Vec::new(),
+            owned: Vec::new(),
+            revoke_unneeded: false,
             owned_prefixes: gone(before, &after),
             allow_target_hosts: false,
         },

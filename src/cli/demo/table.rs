@@ -15,8 +15,12 @@ pub(super) fn steps_seen(state: &Value) -> Vec<StepSeen> {
         if text("method") != "PUT" {
             continue;
         }
-        let step = if text("path").to_ascii_lowercase().contains("/roleassignments/") {
+        let path = text("path").to_ascii_lowercase();
+        let step = if path.contains("/roleassignments/") {
             grant(text("path"))
+        } else if !path.contains("/microsoft.devices/iothubs/") {
+            // Outcomes that are kept as blobs.
+            continue;
         } else {
             hub_puts += 1;
             let words = match hub_puts {

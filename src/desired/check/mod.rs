@@ -39,13 +39,23 @@ const USER_ASSIGNED_EXAMPLE: &str = "/subscriptions/<guid>/resourceGroups/<group
 
 /// Checks a whole document.
 pub(super) fn check(document: &Place<'_>, mistakes: &mut Mistakes) {
+    check_all(document, false, mistakes);
+}
+
+/// Checks a document whose profiles are parts of one: their routes may lead to endpoints that a hub has
+/// already.
+pub(super) fn check_part(document: &Place<'_>, mistakes: &mut Mistakes) {
+    check_all(document, true, mistakes);
+}
+
+fn check_all(document: &Place<'_>, is_part: bool, mistakes: &mut Mistakes) {
     let guardrails = guardrails(&document.field("guardrails"), mistakes);
     let profiles: Vec<Place<'_>> = document.field("profiles").items().collect();
     unique(profiles.iter().map(|profile| profile.field("name")), "profile", mistakes);
     let mut globs = 0;
     for place in &profiles {
         matching(&place.field("match"), &mut globs, mistakes);
-        profile(place, &guardrails, mistakes);
+        profile(place, &guardrails, is_part, mistakes);
     }
 }
 
@@ -59,25 +69,32 @@ struct GuardrailsRead {
     subscriptions: Vec<String>,
 }
 
-fn guardrails(place: &Place<'_>, mistakes: &mut Mistakes) -> GuardrailsRead {
+/// Ids without placeholders, if all of them are good.
+fn scopes(list: &Place<'_>, mistakes: &mut Mistakes) -> Option<Vec<ResourceId>> {
     let mut scopes = Vec::new();
     let mut all = true;
-    for target in place.field("targets").items() {
-        match target.text().map(ResourceId::parse) {
+    for scope in list.items() {
+        match scope.text().map(ResourceId::parse) {
             Some(Ok(id)) => scopes.push(id),
             Some(Err(error)) => {
                 let fix =
                     "write the id of a subscription, a resource group or a resource, without placeholders";
-                mistakes.push(target.mistake(error.to_string(), fix));
+                mistakes.push(scope.mistake(error.to_string(), fix));
                 all = false;
             }
             None => all = false,
         }
     }
+    all.then_some(scopes)
+}
+
+fn guardrails(place: &Place<'_>, mistakes: &mut Mistakes) -> GuardrailsRead {
+    let targets = scopes(&place.field("targets"), mistakes);
+    scopes(&place.field("identities"), mistakes);
     duration(&place.field("grantWindow"), &GRANT_WINDOW, mistakes);
     let subscriptions = place.field("subscriptions").items();
     GuardrailsRead {
-        targets: (all && place.exists()).then_some(scopes),
+        targets: targets.filter(|_| place.exists()),
         storage: match place.field("storageGrants").text() {
             Some("account") => StorageScope::Account,
             _ => StorageScope::Container,
@@ -167,7 +184,7 @@ struct Around<'a> {
     endpoints: Option<Vec<&'a str>>,
 }
 
-fn profile(place: &Place<'_>, guardrails: &GuardrailsRead, mistakes: &mut Mistakes) {
+fn profile(place: &Place<'_>, guardrails: &GuardrailsRead, is_part: bool, mistakes: &mut Mistakes) {
     let identity = place.field("identity");
     let users = users(&identity.field("user"), mistakes);
     detached(&identity.field("detach"), users.as_deref(), mistakes);
@@ -181,7 +198,7 @@ fn profile(place: &Place<'_>, guardrails: &GuardrailsRead, mistakes: &mut Mistak
         // Absent means `unmanaged`. A word that is not allowed has been told already.
         system: if system.exists() { system.text() } else { Some("unmanaged") },
         users: users.as_deref(),
-        endpoints: names(place, &endpoints),
+        endpoints: names(place, &endpoints).filter(|_| !is_part),
     };
     unique(endpoints.iter().map(|endpoint| endpoint.field("name")), "endpoint", mistakes);
     for endpoint in &endpoints {
@@ -258,7 +275,7 @@ fn unique<'a>(names: impl Iterator<Item = Place<'a>>, what: &str, mistakes: &mut
     }
 }
 
-fn at(place: &Place<'_>, Fault { message, fix }: Fault) -> Mistake {
+pub(super) fn at(place: &Place<'_>, Fault { message, fix }: Fault) -> Mistake {
     place.mistake(message, fix)
 }
 

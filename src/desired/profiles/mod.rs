@@ -8,7 +8,7 @@ mod file_upload;
 mod routing;
 mod words;
 
-pub(super) use exports::ExportDoc;
+pub(super) use exports::{ExportDoc, Through};
 pub(super) use file_upload::{CloudToDeviceDoc, FileUploadDoc, NotificationsDoc};
 pub(super) use routing::{EndpointDoc, EnrichmentDoc, RouteDoc};
 pub(super) use words::{
@@ -50,6 +50,11 @@ pub(super) struct GuardrailsDoc {
     #[serde(default)]
     #[schemars(length(max = 500))]
     pub(super) targets: Vec<String>,
+    /// Scopes of user-assigned identities that requests may attach and send with, besides those that
+    /// profiles list: ids of subscriptions, resource groups or identities.
+    #[serde(default)]
+    #[schemars(length(max = 500))]
+    pub(super) identities: Vec<String>,
     /// Whether anything may be removed.
     #[serde(default)]
     pub(super) allow_removals: bool,

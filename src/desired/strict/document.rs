@@ -3,6 +3,7 @@
 use serde_json::{Map, Value};
 
 use super::{
+    json,
     mistake::{Mistake, Mistakes, Position},
     suggest::shown,
     yaml,
@@ -84,6 +85,16 @@ impl Document {
     /// with all others.
     pub fn from_yaml(text: &str) -> Result<Document, Mistakes> {
         let (root, mistakes) = yaml::read(text)?;
+        Ok(Document { value: root.to_value(), root, mistakes })
+    }
+
+    /// Reads one JSON value, with the same limits. Mistakes in it have a path and no line.
+    ///
+    /// # Errors
+    /// When the text is not JSON or passes a limit. A name that comes twice is told by
+    /// [`Schema::read`](super::Schema::read) together with all other mistakes.
+    pub fn from_json(text: &str) -> Result<Document, Mistakes> {
+        let (root, mistakes) = json::read(text)?;
         Ok(Document { value: root.to_value(), root, mistakes })
     }
 
@@ -186,6 +197,11 @@ impl<'a> Place<'a> {
     /// Whether this is `true`.
     pub fn is_true(&self) -> bool {
         matches!(self.node, Some(Node { kind: Kind::Bool(true), .. }))
+    }
+
+    /// Whether this is `false`.
+    pub fn is_false(&self) -> bool {
+        matches!(self.node, Some(Node { kind: Kind::Bool(false), .. }))
     }
 
     /// Where this is in the document: `profiles[0].name`.

@@ -76,6 +76,21 @@ impl Mistakes {
         self.not_shown += 1;
     }
 
+    /// The same mistakes about a document of which the checked one was made: every path is put into the
+    /// words of that one.
+    pub fn at_paths(mut self, path: impl Fn(&str) -> String) -> Self {
+        for mistake in &mut self.mistakes {
+            mistake.path = path(&mistake.path);
+        }
+        self
+    }
+
+    /// Adds all of others.
+    pub fn append(&mut self, others: Mistakes) {
+        self.not_shown += others.not_shown;
+        self.extend(others.mistakes);
+    }
+
     /// Whether there is none.
     pub fn is_empty(&self) -> bool {
         let Mistakes { mistakes, not_shown } = self;

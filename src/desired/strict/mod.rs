@@ -25,6 +25,7 @@
 //! ```
 
 mod document;
+mod json;
 mod mistake;
 mod schema;
 mod suggest;

@@ -18,9 +18,9 @@ use super::{
 /// Largest text that is read.
 pub(super) const MAX_TEXT_BYTES: usize = 1024 * 1024;
 /// Most values that are read. Far above any real document; keeps a list of mistakes affordable.
-const MAX_VALUES: usize = 100_000;
+pub(super) const MAX_VALUES: usize = 100_000;
 /// Deepest nesting.
-const MAX_DEPTH: usize = 32;
+pub(super) const MAX_DEPTH: usize = 32;
 /// How much aliases may add, in values and characters. An alias is a convenience, not a program.
 const MAX_COPIED: usize = 256 * 1024;
 

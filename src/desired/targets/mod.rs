@@ -105,6 +105,17 @@ impl TargetKind {
         format!("/subscriptions/{{subscription}}/resourceGroups/<group>/providers/{below}")
     }
 
+    /// The kind of a target.
+    pub(super) fn of_target(target: &Target) -> Self {
+        match target {
+            Target::EventHub(_) => TargetKind::EventHub,
+            Target::ServiceBusQueue(_) => TargetKind::ServiceBusQueue,
+            Target::ServiceBusTopic(_) => TargetKind::ServiceBusTopic,
+            Target::StorageContainer(_) => TargetKind::StorageContainer,
+            Target::CosmosDbContainer(_) => TargetKind::CosmosDbContainer,
+        }
+    }
+
     /// A target of this kind.
     pub(super) fn target(self, id: ResourceId) -> Target {
         match self {

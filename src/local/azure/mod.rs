@@ -59,6 +59,7 @@ use time::OffsetDateTime;
 pub use call::Scheme;
 pub use events::{EventSink, HttpEventSink};
 pub use faults::{Fault, FaultKind, Matching};
+pub use samples::OUTCOMES_CONTAINER;
 pub use settings::{EndpointValidation, EventSettings, FailureShape, RefusalCodes, Settings, Throttling};
 pub use world::{
     Assignment, AuthorizationRule, CallerIdentity, CosmosAccount, CosmosDatabase, EventHubNamespace,

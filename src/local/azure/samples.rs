@@ -19,7 +19,25 @@ pub(super) struct Target<'a> {
     pub(super) network_rule_set: &'a Value,
 }
 
+/// The container in which the app keeps outcomes, in a world with its own storage account.
+pub const OUTCOMES_CONTAINER: &str = "https://hubwardstate.blob.core.windows.net/outcomes";
+
 impl World {
+    /// The same world with the app's own storage account in it.
+    #[must_use]
+    pub fn with_state_account(mut self) -> Self {
+        let subscription = self.subscriptions.first().map(|own| own.id.clone()).unwrap_or_default();
+        self.storage_accounts.push(StorageAccount {
+            id: format!(
+                "/subscriptions/{subscription}/resourceGroups/rg-hubward/providers/Microsoft.Storage/storageAccounts/hubwardstate"
+            ),
+            location: westus2(),
+            containers: vec!["outcomes".to_owned()],
+            properties: Value::Null,
+        });
+        self
+    }
+
     /// One subscription with two resource groups, a namespace with an event hub, and no IoT hub yet. The
     /// handler is the first caller; people and their tools are the second, as the handler passes over
     /// what it did itself.

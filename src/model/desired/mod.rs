@@ -50,8 +50,36 @@ pub struct DesiredHub {
     /// Endpoints, routes and enrichments whose names begin with one of these are ours alone: one
     /// that is not wanted is removed.
     pub owned_prefixes: Vec<String>,
+    /// Single parts that are to go, whatever their names begin with.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub owned: Vec<Owned>,
+    /// Whether roles of ours that the system-assigned identity does not need are taken away.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub revoke_unneeded: bool,
     /// Whether hosts of targets may be added to a hub's list of allowed outbound hosts.
     pub allow_target_hosts: bool,
+}
+
+/// One part of a hub that is named to go.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Owned {
+    /// What it is.
+    pub part: OwnedPart,
+    /// Its name.
+    pub name: String,
+}
+
+/// What can be named to go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub enum OwnedPart {
+    /// A routing endpoint, of any kind.
+    Endpoint,
+    /// A route.
+    Route,
+    /// An enrichment.
+    Enrichment,
 }
 
 /// Names that are never ours, whatever their prefix: Azure itself puts them into a hub.
@@ -60,12 +88,45 @@ const OF_AZURE: [&str; 1] = ["RouteToEventGrid"];
 const FINGERPRINTS: Uuid = Uuid::from_u128(0x97d0_3c1e_21bb_4f0e_8d57_64c1_0f6e_2b43);
 
 impl DesiredHub {
+    /// A state that leaves everything as it is found.
+    pub fn leaving_all(hub: IotHubId, profile: String) -> Self {
+        Self {
+            hub,
+            profile,
+            identity: DesiredIdentity::default(),
+            endpoints: Vec::new(),
+            routes: Vec::new(),
+            fallback: Switch::Unmanaged,
+            enrichments: Vec::new(),
+            file_upload: None,
+            cloud_to_device: CloudToDevice::default(),
+            exports: Vec::new(),
+            owned_prefixes: Vec::new(),
+            owned: Vec::new(),
+            revoke_unneeded: false,
+            allow_target_hosts: false,
+        }
+    }
+
     /// Whether an endpoint, a route or an enrichment of this name may only be there if it is wanted.
-    pub fn owns(&self, name: &str) -> bool {
+    pub fn owns(&self, part: OwnedPart, name: &str) -> bool {
         let starts = |prefix: &String| {
             name.get(..prefix.len()).is_some_and(|start| start.eq_ignore_ascii_case(prefix))
         };
-        !OF_AZURE.iter().any(|own| own.eq_ignore_ascii_case(name)) && self.owned_prefixes.iter().any(starts)
+        !OF_AZURE.iter().any(|own| own.eq_ignore_ascii_case(name))
+            && (self.names_to_go(part, name) || self.owned_prefixes.iter().any(starts))
+    }
+
+    /// Whether this part is named outright to go.
+    pub fn names_to_go(&self, part: OwnedPart, name: &str) -> bool {
+        self.owned.iter().any(|owned| {
+            // The service tells keys of enrichments apart by case.
+            owned.part == part
+                && match part {
+                    OwnedPart::Enrichment => owned.name == name,
+                    OwnedPart::Endpoint | OwnedPart::Route => owned.name.eq_ignore_ascii_case(name),
+                }
+        })
     }
 
     /// What is sent with an identity: where to, and with which.
@@ -199,6 +260,8 @@ pub struct Guardrails {
     pub subscriptions: Vec<String>,
     /// Scopes that may be granted on and pointed at.
     pub targets: Vec<ResourceId>,
+    /// Scopes of user-assigned identities that a request may bring, besides those in profiles.
+    pub identities: Vec<ResourceId>,
     /// Whether anything may be removed.
     pub allow_removals: bool,
     /// Whether an endpoint may be given a key: the way back from an identity.

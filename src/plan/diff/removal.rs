@@ -1,7 +1,7 @@
 //! What is there and not wanted, among the names that are ours alone.
 
 use crate::model::{
-    desired::DesiredHub,
+    desired::{DesiredHub, OwnedPart},
     hub::{HubDocument, Part, Removal},
 };
 
@@ -19,28 +19,41 @@ impl Stale {
     }
 }
 
+impl Removal {
+    /// Whether the desired state names this part outright.
+    pub(in crate::plan) fn is_named_by(&self, desired: &DesiredHub) -> bool {
+        let part = match self.part {
+            Part::Endpoint(_) => OwnedPart::Endpoint,
+            Part::Route => OwnedPart::Route,
+            Part::Enrichment => OwnedPart::Enrichment,
+        };
+        desired.names_to_go(part, &self.name)
+    }
+}
+
 /// Everything with one of our names that the desired state does not list.
 pub(in crate::plan) fn stale(desired: &DesiredHub, hub: &HubDocument) -> Stale {
-    let unwanted = |name: &str, wanted: &[&str]| {
-        desired.owns(name) && !wanted.iter().any(|wanted| wanted.eq_ignore_ascii_case(name))
+    let unwanted = |part: OwnedPart, name: &str, wanted: &[&str]| {
+        desired.owns(part, name) && !wanted.iter().any(|wanted| wanted.eq_ignore_ascii_case(name))
     };
     let routes: Vec<&str> = desired.routes.iter().map(|want| want.name.as_str()).collect();
     let endpoints: Vec<&str> = desired.endpoints.iter().map(|want| want.name.as_str()).collect();
     let mut parts = Vec::new();
     for route in hub.routes() {
-        if unwanted(route.name, &routes) {
+        if unwanted(OwnedPart::Route, route.name, &routes) {
             parts.push(Removal { part: Part::Route, name: route.name.to_owned(), index: route.index });
         }
     }
     for enrichment in hub.enrichments() {
-        if desired.owns(enrichment.key) && !desired.enrichments.iter().any(|want| want.key == enrichment.key)
+        if desired.owns(OwnedPart::Enrichment, enrichment.key)
+            && !desired.enrichments.iter().any(|want| want.key == enrichment.key)
         {
             let (name, index) = (enrichment.key.to_owned(), enrichment.index);
             parts.push(Removal { part: Part::Enrichment, name, index });
         }
     }
     for endpoint in hub.endpoints() {
-        if unwanted(endpoint.name, &endpoints) {
+        if unwanted(OwnedPart::Endpoint, endpoint.name, &endpoints) {
             let (name, index) = (endpoint.name.to_owned(), endpoint.index);
             parts.push(Removal { part: Part::Endpoint(endpoint.kind), name, index });
         }

@@ -1,26 +1,19 @@
-//! The storage account, with our own identity: the input of an import, its error log, older exports.
+//! Blobs of one container, with our own identity.
 
 use std::sync::Arc;
 
 use azure_core::{
     credentials::TokenCredential,
     error::ErrorKind,
-    http::{ClientOptions, HttpClient, StatusCode, Transport, Url},
+    http::{ClientOptions, HttpClient, RequestContent, StatusCode, Transport, Url},
 };
 use azure_storage_blob::{
     BlobContainerClient, BlobContainerClientOptions,
-    models::{BlobClientDeleteOptions, BlobContainerClientListBlobsOptions},
+    models::{BlobClientDeleteOptions, BlobClientUploadOptions, BlobContainerClientListBlobsOptions},
 };
+use bytes::Bytes;
 use futures::TryStreamExt;
-use time::{Duration, OffsetDateTime};
-
-use super::{
-    input::Checker,
-    log::{self, Failures},
-};
-
-/// Largest error log that is read.
-const MAX_LOG: usize = 16 * 1024 * 1024;
+use time::OffsetDateTime;
 
 /// One container.
 pub struct Container {
@@ -36,6 +29,9 @@ pub enum BlobError {
     /// There is no such container.
     #[error("the container is gone")]
     NoContainer,
+    /// A blob that was to be made is there.
+    #[error("the blob is there already")]
+    Exists,
     /// We may not.
     #[error("Hubward may not read or change blobs there: grant it Storage Blob Data Contributor ({0})")]
     Denied(String),
@@ -68,44 +64,68 @@ impl Container {
         Ok(Self { client })
     }
 
-    /// Checks an input line by line, as it comes.
+    /// A blob's bytes, as they come; `None` if there is no such blob.
     ///
     /// # Errors
-    /// The blob cannot be read.
-    pub async fn check_input(&self, name: &str) -> Result<Checker, BlobError> {
-        let mut checker = Checker::default();
-        let found = self.client.blob_client(name).download(None).await;
-        let mut body = found.map_err(|error| understood(name, &error))?.body;
-        while let Some(piece) = body.try_next().await.map_err(|error| understood(name, &error))? {
-            checker.take(&piece);
+    /// It cannot be read.
+    pub async fn open(&self, name: &str) -> Result<Option<Opened>, BlobError> {
+        match self.client.blob_client(name).download(None).await.map_err(|error| understood(name, &error)) {
+            Ok(found) => Ok(Some(Opened {
+                last_modified: found.properties.last_modified,
+                name: name.to_owned(),
+                body: found.body,
+            })),
+            Err(BlobError::NoBlob(_)) => Ok(None),
+            Err(error) => Err(error),
         }
-        checker.finish();
-        Ok(checker)
     }
 
-    /// What failed in the import that started then. No log means that nothing did, and so does one that
-    /// is older: each import writes its own over it.
+    /// A blob's text; `None` if there is no such blob.
     ///
     /// # Errors
-    /// The log is there and cannot be read.
-    pub async fn import_failures(&self, since: OffsetDateTime) -> Result<Failures, BlobError> {
-        let found = self.client.blob_client(log::NAME).download(None).await;
-        let mut body = match found.map_err(|error| understood(log::NAME, &error)) {
-            // The service tells whole seconds.
-            Ok(found) if found.properties.last_modified.is_some_and(|at| at < since - Duration::SECOND) => {
-                return Ok(Failures::default());
-            }
-            Ok(found) => found.body,
-            Err(BlobError::NoBlob(_)) => return Ok(Failures::default()),
-            Err(error) => return Err(error),
-        };
-        let mut text = Vec::new();
-        while let Some(piece) = body.try_next().await.map_err(|error| understood(log::NAME, &error))? {
-            if text.len() < MAX_LOG {
-                text.extend_from_slice(&piece);
+    /// It cannot be read, or is no text of at most `most` bytes.
+    pub async fn text(&self, name: &str, most: usize) -> Result<Option<String>, BlobError> {
+        let Some(mut blob) = self.open(name).await? else { return Ok(None) };
+        let mut bytes = Vec::new();
+        while let Some(piece) = blob.next().await? {
+            bytes.extend_from_slice(&piece);
+            if bytes.len() > most {
+                return Err(BlobError::Other(format!("`{name}` has more than {most} bytes")));
             }
         }
-        Ok(log::read(&String::from_utf8_lossy(&text)))
+        let text = String::from_utf8(bytes);
+        text.map(Some).map_err(|_| BlobError::Other(format!("`{name}` is not a text")))
+    }
+
+    /// Writes a blob, over one that is there.
+    ///
+    /// # Errors
+    /// It cannot be written.
+    pub async fn write(&self, name: &str, text: String) -> Result<(), BlobError> {
+        self.upload(name, text, BlobClientUploadOptions::default()).await
+    }
+
+    /// Writes a blob, unless one is there: then the answer is `false`.
+    ///
+    /// # Errors
+    /// It cannot be written.
+    pub async fn create(&self, name: &str, text: String) -> Result<bool, BlobError> {
+        match self.upload(name, text, BlobClientUploadOptions::default().if_not_exists()).await {
+            Ok(()) => Ok(true),
+            Err(BlobError::Exists) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn upload(
+        &self,
+        name: &str,
+        text: String,
+        options: BlobClientUploadOptions<'_>,
+    ) -> Result<(), BlobError> {
+        let blob = self.client.blob_client(name);
+        let sent = blob.upload(RequestContent::from(text.into_bytes()), Some(options));
+        sent.await.map(|_| ()).map_err(|error| understood(name, &error))
     }
 
     /// Names of the blobs that begin with a prefix.
@@ -135,6 +155,24 @@ impl Container {
     }
 }
 
+/// A blob that is being read.
+pub struct Opened {
+    /// When it was written, in whole seconds.
+    pub last_modified: Option<OffsetDateTime>,
+    name: String,
+    body: azure_core::http::AsyncResponseBody,
+}
+
+impl Opened {
+    /// The next piece; `None` at the end.
+    ///
+    /// # Errors
+    /// It cannot be read on.
+    pub async fn next(&mut self) -> Result<Option<Bytes>, BlobError> {
+        self.body.try_next().await.map_err(|error| understood(&self.name, &error))
+    }
+}
+
 fn understood(name: &str, error: &azure_core::Error) -> BlobError {
     let code = match error.kind() {
         ErrorKind::HttpResponse { error_code, .. } => error_code.clone().unwrap_or_default(),
@@ -142,6 +180,7 @@ fn understood(name: &str, error: &azure_core::Error) -> BlobError {
     };
     match (error.http_status(), code.as_str()) {
         (_, "ContainerNotFound" | "ContainerBeingDeleted") => BlobError::NoContainer,
+        (_, "BlobAlreadyExists") => BlobError::Exists,
         (Some(StatusCode::NotFound), _) => BlobError::NoBlob(name.to_owned()),
         (Some(StatusCode::Forbidden | StatusCode::Unauthorized), _) => BlobError::Denied(code),
         _ => BlobError::Other(error.to_string()),

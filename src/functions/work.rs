@@ -1,0 +1,262 @@
+//! Work items become looks at hubs and steps of bulk jobs; what is left to do becomes the next item.
+
+use std::time::Duration;
+
+use time::OffsetDateTime;
+use tokio::time::Instant;
+use tracing::{info, warn};
+
+use super::{App, LOOK_UNTIL, log};
+use crate::{
+    arm::{ArmError, ArmWriter, Reaction},
+    desired::{DesiredState, Request, Wanted},
+    handler::{HandlerError, InvocationResponse},
+    jobs::{self, Advance, JobReport, run::Jobs},
+    model::{
+        hub::HubDocument,
+        job::{JobDoor, JobId, JobItem, JobStatus},
+    },
+    outcomes::{self, Record, Word, of_job, of_look},
+    plan::HubPlan,
+    reconcile::{Aim, Chain, NotFound, Outcome, plan_for},
+    work::{Reason, WorkItem},
+};
+
+/// Looks of one chain after which a hub that is "not found" is gone.
+const MISSING_LOOKS: u32 = 3;
+/// Looks of one chain after which the pauses between them grow.
+const PATIENT_LOOKS: u32 = 20;
+/// Longest pause between looks.
+const LONGEST_PAUSE: Duration = Duration::from_secs(15 * 60);
+/// Pause before a hub that could not be read is tried again.
+const PAUSE: time::Duration = time::Duration::seconds(30);
+
+impl App {
+    /// Does what a work item asks for; `again` if somebody may have begun with it already.
+    pub(super) async fn work(&self, item: WorkItem, again: bool) -> Result<InvocationResponse, HandlerError> {
+        let state = self.profiles.current().await.map_err(HandlerError::transient)?;
+        match &item.reason {
+            Reason::Job { item: job, .. } => self.job(&state, &item, job, again).await,
+            Reason::Request { .. } => self.asked(&state, &item).await,
+            Reason::Written { .. } | Reason::Deleted { .. } | Reason::FollowUp { .. } => {
+                self.look(Aim::profile(&state), &item).await
+            }
+        }
+    }
+
+    /// Does what an operator asks for. The request is read anew: guardrails may have changed since.
+    async fn asked(&self, state: &DesiredState, item: &WorkItem) -> Result<InvocationResponse, HandlerError> {
+        let now = self.arm.clock().now();
+        let json = item.request.as_deref().cloned().unwrap_or_default();
+        let request = match state.request_again(json, now) {
+            Ok(request) => request,
+            Err(mistakes) => {
+                let causes = mistakes.iter().map(ToString::to_string).collect();
+                return self.finish(item, Record::of(item, Word::Refused, causes, now)).await;
+            }
+        };
+        if let Some(record) = self.ended(&request).await? {
+            // Whoever ended it may have been killed before it was told.
+            return self.finish(item, record).await;
+        }
+        if !request.is_about_state() {
+            return self.about_jobs(state, item, &request).await;
+        }
+        let aim = Aim { state, request: Some(&request) };
+        if request.dry_run { self.plan_only(aim, item).await } else { self.look(aim, item).await }
+    }
+
+    /// Plans, and changes nothing.
+    async fn plan_only(&self, aim: Aim<'_>, item: &WorkItem) -> Result<InvocationResponse, HandlerError> {
+        let arm = ArmWriter::new(self.arm.until(Instant::now() + LOOK_UNTIL));
+        let planned = plan_for(arm.reader(), aim, &item.hub).await;
+        let now = self.arm.clock().now();
+        let record = match planned {
+            Ok(HubPlan { blocked, .. }) if !blocked.is_empty() => {
+                let causes = blocked.iter().map(ToString::to_string).collect();
+                Record::of(item, Word::Blocked, causes, now)
+            }
+            Ok(plan) => Record {
+                profile: Some(plan.profile.clone()),
+                plan: plan.to_string().lines().map(str::to_owned).collect(),
+                warnings: plan.warnings.iter().map(ToString::to_string).collect(),
+                ..Record::of(item, Word::Planned, Vec::new(), now)
+            },
+            Err(Outcome::Waiting { cause, until, .. }) => {
+                return self.later(item, &cause, until, Chain::default()).await;
+            }
+            Err(outcome) => {
+                let (word, causes) = of_look(&outcome);
+                Record::of(item, word, causes, now)
+            }
+        };
+        self.finish(item, record).await
+    }
+
+    /// Looks at one hub, and hands over what is left to do.
+    async fn look(&self, aim: Aim<'_>, item: &WorkItem) -> Result<InvocationResponse, HandlerError> {
+        let started = Instant::now();
+        let arm = ArmWriter::new(self.arm.until(started + LOOK_UNTIL));
+        let not_found = match item.reason {
+            Reason::Deleted { .. } => NotFound::Final,
+            _ if item.follows >= MISSING_LOOKS => NotFound::Final,
+            _ => NotFound::MayPass,
+        };
+        let reconciler = self.reconciler.with(arm);
+        let report = reconciler.reconcile(aim, &item.hub, not_found, &item.chain()).await;
+        log::look(&report, started.elapsed());
+        if let Outcome::Waiting { cause, until, .. } = &report.outcome {
+            return self.later(item, cause, *until, report.chain.clone()).await;
+        }
+        let (word, causes) = of_look(&report.outcome);
+        self.finish(item, Record::of(item, word, causes, self.arm.clock().now()).with_report(&report)).await
+    }
+
+    /// Hands over what is left to do.
+    async fn later(
+        &self,
+        item: &WorkItem,
+        cause: &str,
+        until: OffsetDateTime,
+        chain: Chain,
+    ) -> Result<InvocationResponse, HandlerError> {
+        let now = self.arm.clock().now();
+        let due = patiently(until, item.follows, now);
+        self.send(&item.follow_up(cause, due, chain)).await?;
+        self.waits(item, Record::of(item, Word::Waiting, vec![format!("{cause}, until {due}")], now)).await;
+        Ok(InvocationResponse::new().log(format!("{}: Waiting", item.hub.name())))
+    }
+
+    /// Takes one step of a bulk job, and hands over the next.
+    async fn job(
+        &self,
+        state: &DesiredState,
+        work: &WorkItem,
+        item: &JobItem,
+        again: bool,
+    ) -> Result<InvocationResponse, HandlerError> {
+        let arm = ArmWriter::new(self.arm.until(Instant::now() + LOOK_UNTIL));
+        let jobs = Jobs { arm: &arm, guardrails: state.guardrails() };
+        let (name, kind, request) = (work.hub.name(), item.request.job.word(), item.request.id);
+        match jobs.advance(&work.hub, item, again).await {
+            Advance::Later { item, waited_for, due } => {
+                self.send(&work.next_step(*item, due)).await?;
+                info!(hub.id = %work.hub, job.request = %request, "{name}: {kind} waits for {waited_for}");
+                let causes = vec![format!("{waited_for}, until {due}")];
+                self.waits(work, Record::of(work, Word::Waiting, causes, self.arm.clock().now())).await;
+                Ok(InvocationResponse::new().log(format!("{name}: {kind} {request}: Waiting")))
+            }
+            Advance::Done(outcome) => {
+                let report = JobReport { hub: work.hub.clone(), request: item.request.clone(), outcome };
+                jobs::tell(&report);
+                let (word, causes) = of_job(&report);
+                let record = Record {
+                    outcome_id: match &work.origin {
+                        Some(origin) => outcomes::id_of_request(&origin.id, origin.digest),
+                        None => outcomes::id_of(&request.to_string()),
+                    },
+                    looks: item.steps.saturating_add(1),
+                    job: serde_json::to_value(&report).ok(),
+                    ..Record::of(work, word, causes, self.arm.clock().now())
+                };
+                self.finish(work, record).await
+            }
+        }
+    }
+
+    /// Starts a bulk job that an operator asks for, or ends one.
+    async fn about_jobs(
+        &self,
+        state: &DesiredState,
+        item: &WorkItem,
+        request: &Request,
+    ) -> Result<InvocationResponse, HandlerError> {
+        let arm = ArmWriter::new(self.arm.until(Instant::now() + LOOK_UNTIL));
+        let now = self.arm.clock().now();
+        let refused = |cause: &str| Record::of(item, Word::Refused, vec![cause.to_owned()], now);
+        let hub = match arm.reader().hub(&item.hub).await {
+            Ok(Some(hub)) if !hub.is_being_deleted() => hub,
+            Ok(None) if item.follows < MISSING_LOOKS => {
+                return self.later(item, "the hub to be readable", now + PAUSE, Chain::default()).await;
+            }
+            Ok(_) => return self.finish(item, refused("there is no such hub")).await,
+            Err(error) => return self.not_read(item, &error).await,
+        };
+        match state.for_request(request, &hub, now) {
+            Wanted::Job(_) if request.dry_run => {
+                let plan = vec![format!("{} through {}", request.kind.word(), item.hub.name())];
+                let record = Record { plan, ..Record::of(item, Word::Planned, Vec::new(), now) };
+                self.finish(item, record).await
+            }
+            Wanted::Job(job) => {
+                self.send(&item.job(*job)).await?;
+                let line = format!("{}: {} is begun", item.hub.name(), request.kind.word());
+                Ok(InvocationResponse::new().log(line))
+            }
+            Wanted::CancelJob(id) => self.cancel(&arm, item, &hub, &id, request.dry_run).await,
+            Wanted::State(choice) => {
+                let causes = choice.causes();
+                self.finish(item, Record::of(item, Word::Refused, causes, now)).await
+            }
+        }
+    }
+
+    async fn cancel(
+        &self,
+        arm: &ArmWriter,
+        item: &WorkItem,
+        hub: &HubDocument,
+        id: &JobId,
+        dry_run: bool,
+    ) -> Result<InvocationResponse, HandlerError> {
+        let now = self.arm.clock().now();
+        let record = |word, cause: Option<String>| Record::of(item, word, cause.into_iter().collect(), now);
+        let job = match arm.reader().job(hub, JobDoor::DataPlane, id).await {
+            Ok(job) => job,
+            Err(error) => return self.not_read(item, &error).await,
+        };
+        let ended = match job {
+            None => record(Word::Refused, Some(format!("the hub knows no job {id}"))),
+            Some(job) if !matches!(job.status, JobStatus::Active) => record(Word::InSync, None),
+            Some(_) if dry_run => {
+                Record { plan: vec![format!("cancel job {id}")], ..record(Word::Planned, None) }
+            }
+            Some(_) => match arm.cancel_job(hub, id).await {
+                Ok(()) => record(Word::Changed, None),
+                Err(error) => return self.not_read(item, &error).await,
+            },
+        };
+        self.finish(item, ended).await
+    }
+
+    /// A call that came to nothing: again later, if that can help, and not for ever.
+    async fn not_read(&self, item: &WorkItem, error: &ArmError) -> Result<InvocationResponse, HandlerError> {
+        let now = self.arm.clock().now();
+        let pause = match error.reaction() {
+            Reaction::Fail => None,
+            Reaction::Wait(pause) | Reaction::Garbled(pause) => time::Duration::try_from(pause).ok(),
+            _ => Some(PAUSE),
+        };
+        match pause.filter(|_| item.follows < PATIENT_LOOKS) {
+            Some(pause) => self.later(item, &error.explained(), now + pause, Chain::default()).await,
+            None => self.finish(item, Record::of(item, Word::Failed, vec![error.explained()], now)).await,
+        }
+    }
+
+    /// Tells what is waited for. It is only told: the work goes on by itself.
+    async fn waits(&self, item: &WorkItem, record: Record) {
+        let Some(store) = &self.store else { return };
+        let told = if item.origin.is_some() { store.tell(&record).await.map(|_| ()) } else { Ok(()) };
+        if let Err(error) = told.and(store.tell_of_hub(&item.hub, &record).await) {
+            warn!(hub.id = %item.hub, %error, "{}: what is waited for could not be written down", item.hub.name());
+        }
+    }
+}
+
+/// Keeps a chain that goes on and on from asking too often: after many looks the pauses double, up
+/// to a quarter of an hour.
+fn patiently(until: OffsetDateTime, follows: u32, now: OffsetDateTime) -> OffsetDateTime {
+    let Some(extra) = follows.checked_sub(PATIENT_LOOKS) else { return until };
+    let pause = Duration::from_secs(30).saturating_mul(2u32.saturating_pow(extra.min(8))).min(LONGEST_PAUSE);
+    until.max(now + pause)
+}

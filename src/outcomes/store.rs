@@ -1,0 +1,138 @@
+//! Outcomes as blobs: the last one of each hub, and the one of each request, written once.
+//!
+//! ```text
+//! hubs/{subscription}/{group}/{hub}.json   the last record, also of one that waits
+//! requests/{outcome id}.json               how a request ended: made once, never changed
+//! waiting/{outcome id}.json                what a request waits for; goes when it has ended
+//! keys/{id of its key}.json                the request that has an idempotency key
+//! parked/{outcome id}.txt                  what came in and was too long for a message
+//! ```
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use super::{Record, id_of, path_of};
+use crate::{
+    blobs::{BlobError, Container},
+    model::IotHubId,
+};
+
+/// Largest record that is read.
+const MAX_RECORD: usize = 1024 * 1024;
+
+/// Where outcomes are kept.
+#[async_trait]
+pub trait OutcomeStore: Send + Sync {
+    /// How a request ended, if it has.
+    async fn ended(&self, outcome: Uuid) -> Result<Option<Record>, BlobError>;
+
+    /// What a request waits for, if it does.
+    async fn waiting(&self, outcome: Uuid) -> Result<Option<Record>, BlobError>;
+
+    /// Takes an idempotency key for a request; answers with the digest of the request that has it.
+    async fn claim(&self, key: &str, digest: Uuid) -> Result<Uuid, BlobError>;
+
+    /// The request that has an idempotency key.
+    async fn claimed(&self, key: &str) -> Result<Option<Uuid>, BlobError>;
+
+    /// Writes down how a request ended, or what it waits for. What has ended stays as it is: the answer
+    /// is the record that holds.
+    async fn tell(&self, record: &Record) -> Result<Record, BlobError>;
+
+    /// Writes down the last outcome of a hub.
+    async fn tell_of_hub(&self, hub: &IotHubId, record: &Record) -> Result<(), BlobError>;
+
+    /// The last outcome of a hub.
+    async fn of_hub(&self, hub: &IotHubId) -> Result<Option<Record>, BlobError>;
+
+    /// Keeps a text that is too long for a message; answers with where it lies.
+    async fn keep(&self, outcome: Uuid, text: &str) -> Result<String, BlobError>;
+
+    /// A text that was kept.
+    async fn kept(&self, blob: &str) -> Result<Option<String>, BlobError>;
+}
+
+/// A container of a storage account.
+pub struct BlobStore {
+    container: Arc<Container>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Claim {
+    digest: Uuid,
+}
+
+impl BlobStore {
+    /// Outcomes in a container.
+    pub fn new(container: Container) -> Self {
+        Self { container: Arc::new(container) }
+    }
+
+    async fn read<T: serde::de::DeserializeOwned>(&self, name: &str) -> Result<Option<T>, BlobError> {
+        let Some(text) = self.container.text(name, MAX_RECORD).await? else { return Ok(None) };
+        let unreadable = |error| BlobError::Other(format!("`{name}` is not a record: {error}"));
+        serde_json::from_str(&text).map(Some).map_err(unreadable)
+    }
+}
+
+fn json(value: &impl Serialize) -> Result<String, BlobError> {
+    serde_json::to_string(value).map_err(|error| BlobError::Other(error.to_string()))
+}
+
+#[async_trait]
+impl OutcomeStore for BlobStore {
+    async fn ended(&self, outcome: Uuid) -> Result<Option<Record>, BlobError> {
+        self.read(&format!("requests/{outcome}.json")).await
+    }
+
+    async fn waiting(&self, outcome: Uuid) -> Result<Option<Record>, BlobError> {
+        self.read(&format!("waiting/{outcome}.json")).await
+    }
+
+    async fn claim(&self, key: &str, digest: Uuid) -> Result<Uuid, BlobError> {
+        let name = format!("keys/{}.json", id_of(key));
+        if self.container.create(&name, json(&Claim { digest })?).await? {
+            return Ok(digest);
+        }
+        Ok(self.claimed(key).await?.unwrap_or(digest))
+    }
+
+    async fn claimed(&self, key: &str) -> Result<Option<Uuid>, BlobError> {
+        let claim: Option<Claim> = self.read(&format!("keys/{}.json", id_of(key))).await?;
+        Ok(claim.map(|claim| claim.digest))
+    }
+
+    async fn tell(&self, record: &Record) -> Result<Record, BlobError> {
+        let id = record.outcome_id;
+        let waiting = format!("waiting/{id}.json");
+        if record.outcome == super::Word::Waiting {
+            self.container.write(&waiting, json(record)?).await?;
+            return Ok(record.clone());
+        }
+        let is_first = self.container.create(&format!("requests/{id}.json"), json(record)?).await?;
+        self.container.delete(&waiting).await?;
+        let holds = if is_first { None } else { self.ended(id).await? };
+        Ok(holds.unwrap_or_else(|| record.clone()))
+    }
+
+    async fn tell_of_hub(&self, hub: &IotHubId, record: &Record) -> Result<(), BlobError> {
+        self.container.write(&format!("hubs/{}.json", path_of(hub)), json(record)?).await
+    }
+
+    async fn of_hub(&self, hub: &IotHubId) -> Result<Option<Record>, BlobError> {
+        self.read(&format!("hubs/{}.json", path_of(hub))).await
+    }
+
+    async fn keep(&self, outcome: Uuid, text: &str) -> Result<String, BlobError> {
+        let name = format!("parked/{outcome}.txt");
+        self.container.write(&name, text.to_owned()).await?;
+        Ok(name)
+    }
+
+    async fn kept(&self, blob: &str) -> Result<Option<String>, BlobError> {
+        self.container.text(blob, MAX_RECORD).await
+    }
+}
