@@ -1,4 +1,4 @@
-//! Sends work items to the Service Bus queue `hub-work`.
+//! Sends work items to the Service Bus queue `hub-work`, and requests to `hub-requests`.
 //!
 //! The published crate `azure_messaging_servicebus` (0.21, the REST client) builds and sends the
 //! message, with its session, id and scheduled time. It signs shared access keys and fixes the host
@@ -22,10 +22,12 @@ use azure_core_021 as core_021;
 use azure_messaging_servicebus::service_bus::{QueueClient, SendMessageOptions, SettableBrokerProperties};
 use tracing::{Instrument, debug, info_span, warn};
 
-use crate::work::WorkItem;
+use crate::{desired, work::WorkItem};
 
 /// The queue that all work goes through.
 pub const WORK_QUEUE: &str = "hub-work";
+/// The queue that operators' requests go through; there is a storage queue of the same name.
+pub const REQUEST_QUEUE: &str = "hub-requests";
 /// Token scope of Service Bus, the same in every cloud.
 const SCOPE: &str = "https://servicebus.azure.net/.default";
 /// Tries of one send. A message is safe to send twice: its id is derived from its content.
@@ -37,17 +39,22 @@ const TIMEOUT: Duration = Duration::from_secs(20);
 
 /// A message that could not be handed over.
 #[derive(Debug, thiserror::Error)]
-#[error("could not put the work for {hub} on {WORK_QUEUE}: {cause}")]
+#[error("could not put {what} on {queue}: {cause}")]
 pub struct SendError {
-    hub: String,
+    what: String,
+    queue: &'static str,
     cause: String,
 }
 
 impl SendError {
     /// A work item that was not taken, and why.
     pub fn new(item: &WorkItem, cause: impl Into<String>) -> Self {
-        Self { hub: item.hub.name().to_owned(), cause: cause.into() }
+        Self { what: work_of(item), queue: WORK_QUEUE, cause: cause.into() }
     }
+}
+
+fn work_of(item: &WorkItem) -> String {
+    format!("the work for {}", item.hub.name())
 }
 
 /// Where work items go.
@@ -57,56 +64,80 @@ pub trait WorkQueue: Send + Sync {
     async fn send(&self, item: &WorkItem) -> Result<(), SendError>;
 }
 
-/// The Service Bus queue `hub-work`.
+/// A Service Bus queue.
 pub struct ServiceBusQueue {
     client: QueueClient,
+    name: &'static str,
 }
 
 impl ServiceBusQueue {
-    /// A queue at an endpoint such as `https://ns1.servicebus.windows.net`.
+    /// The queue `hub-work` at an endpoint such as `https://ns1.servicebus.windows.net`.
     pub fn new(
+        endpoint: Url,
+        credential: Arc<dyn TokenCredential>,
+        transport: Arc<dyn HttpClient>,
+    ) -> Result<Self, core_021::Error> {
+        Self::named(WORK_QUEUE, endpoint, credential, transport)
+    }
+
+    /// The queue that operators' requests go through.
+    pub fn of_requests(
+        endpoint: Url,
+        credential: Arc<dyn TokenCredential>,
+        transport: Arc<dyn HttpClient>,
+    ) -> Result<Self, core_021::Error> {
+        Self::named(REQUEST_QUEUE, endpoint, credential, transport)
+    }
+
+    fn named(
+        name: &'static str,
         endpoint: Url,
         credential: Arc<dyn TokenCredential>,
         transport: Arc<dyn HttpClient>,
     ) -> Result<Self, core_021::Error> {
         let sender = EntraSender { endpoint, credential, transport };
         // Namespace and key only go into what the sender replaces.
-        let client = QueueClient::new(Arc::new(sender), "unused", WORK_QUEUE, "unused", "unused".to_owned())?;
-        Ok(Self { client })
+        let client = QueueClient::new(Arc::new(sender), "unused", name, "unused", "unused".to_owned())?;
+        Ok(Self { client, name })
     }
-}
 
-#[async_trait]
-impl WorkQueue for ServiceBusQueue {
-    async fn send(&self, item: &WorkItem) -> Result<(), SendError> {
-        let due = item.due();
-        let failed = |cause: String| SendError::new(item, cause);
-        let body = serde_json::to_string(item).map_err(|error| failed(error.to_string()))?;
+    /// Sends an operator's request. The same request is the same message.
+    pub async fn send_request(&self, request: &desired::Request) -> Result<(), SendError> {
+        let properties = SettableBrokerProperties {
+            message_id: Some(request.digest().to_string()),
+            ..SettableBrokerProperties::default()
+        };
+        self.send_text(&format!("request {}", request.id), &request.json().to_string(), properties).await
+    }
+
+    async fn send_text(
+        &self,
+        what: &str,
+        body: &str,
+        properties: SettableBrokerProperties,
+    ) -> Result<(), SendError> {
+        let failed = |cause: String| SendError { what: what.to_owned(), queue: self.name, cause };
+        let message_id = properties.message_id.clone().unwrap_or_default();
         let span = info_span!(
             "bus.send",
             otel.kind = "producer",
             messaging.system = "servicebus",
-            messaging.destination.name = WORK_QUEUE,
-            messaging.message.id = %item.work_id,
+            messaging.destination.name = self.name,
+            messaging.message.id = %message_id,
         );
         let mut pause = FIRST_PAUSE;
         for attempt in 1..=MAX_TRIES {
             let options = SendMessageOptions {
                 content_type: Some("application/json".into()),
-                broker_properties: Some(SettableBrokerProperties {
-                    message_id: Some(item.work_id.to_string()),
-                    session_id: Some(item.session_id()),
-                    scheduled_enqueue_time_utc: due,
-                    ..SettableBrokerProperties::default()
-                }),
+                broker_properties: Some(properties.clone()),
                 custom_properties: None,
             };
-            let sent = tokio::time::timeout(TIMEOUT, self.client.send_message(&body, Some(options)))
+            let sent = tokio::time::timeout(TIMEOUT, self.client.send_message(body, Some(options)))
                 .instrument(span.clone())
                 .await;
             match sent {
                 Ok(Ok(())) => {
-                    debug!(hub.id = %item.hub, messaging.message.id = %item.work_id, due = ?due, "work sent");
+                    debug!(messaging.message.id = %message_id, "{what}: sent to {}", self.name);
                     return Ok(());
                 }
                 Ok(Err(error)) if attempt == MAX_TRIES || !is_passing(&error) => {
@@ -122,6 +153,20 @@ impl WorkQueue for ServiceBusQueue {
             pause *= 2;
         }
         Err(failed("no try left".into()))
+    }
+}
+
+#[async_trait]
+impl WorkQueue for ServiceBusQueue {
+    async fn send(&self, item: &WorkItem) -> Result<(), SendError> {
+        let body = serde_json::to_string(item).map_err(|error| SendError::new(item, error.to_string()))?;
+        let properties = SettableBrokerProperties {
+            message_id: Some(item.work_id.to_string()),
+            session_id: Some(item.session_id()),
+            scheduled_enqueue_time_utc: item.due(),
+            ..SettableBrokerProperties::default()
+        };
+        self.send_text(&work_of(item), &body, properties).await
     }
 }
 

@@ -167,6 +167,20 @@ impl AzureSettings {
     }
 }
 
+/// The container in which outcomes are kept, for commands that read them.
+///
+/// # Errors
+/// It is not set, or no address of a container.
+pub fn outcomes(environment: &impl Environment) -> Result<Url, Mistakes> {
+    let mut reader = Reader { environment, mistakes: Vec::new() };
+    let missing = "HUBWARD_OUTCOMES is not set; give the address of the container in which outcomes are kept";
+    match reader.outcomes() {
+        Some(address) => Ok(address),
+        None if reader.mistakes.is_empty() => Err(Mistakes(vec![missing.to_owned()])),
+        None => Err(Mistakes(reader.mistakes)),
+    }
+}
+
 /// The Service Bus namespace's address: what commands that ask for work need besides.
 ///
 /// # Errors

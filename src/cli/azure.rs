@@ -14,6 +14,7 @@ use crate::{
     connect,
     desired::DesiredState,
     model::IotHubId,
+    outcomes::store::BlobStore,
     profiles::Profiles,
 };
 
@@ -21,6 +22,7 @@ use crate::{
 pub(super) struct Session {
     pub(super) arm: ArmClient,
     pub(super) state: DesiredState,
+    settings: AzureSettings,
     credential: Arc<dyn TokenCredential>,
     transport: Arc<dyn HttpClient>,
 }
@@ -43,7 +45,7 @@ impl Session {
         let profiles = Profiles::new(settings.profiles.clone(), credential.clone(), transport.clone());
         let state = profiles.load().await.map_err(|error| Usage(error.to_string()))?;
         let arm = connect::arm_client(&settings, credential.clone(), transport.clone());
-        Ok(Self { arm, state, credential, transport })
+        Ok(Self { arm, state, settings, credential, transport })
     }
 
     /// Where work goes.
@@ -51,6 +53,21 @@ impl Session {
         let endpoint =
             config::bus_endpoint(&ProcessEnvironment).map_err(|mistakes| Usage(mistakes.to_string()))?;
         Ok(ServiceBusQueue::new(endpoint, self.credential.clone(), self.transport.clone())?)
+    }
+
+    /// Where operators' requests go.
+    pub(super) fn requests(&self) -> anyhow::Result<ServiceBusQueue> {
+        let endpoint =
+            config::bus_endpoint(&ProcessEnvironment).map_err(|mistakes| Usage(mistakes.to_string()))?;
+        Ok(ServiceBusQueue::of_requests(endpoint, self.credential.clone(), self.transport.clone())?)
+    }
+
+    /// Where outcomes are kept.
+    pub(super) fn outcomes(&self) -> anyhow::Result<BlobStore> {
+        let address =
+            config::outcomes(&ProcessEnvironment).map_err(|mistakes| Usage(mistakes.to_string()))?;
+        let (credential, transport) = (self.credential.clone(), self.transport.clone());
+        Ok(BlobStore::new(connect::container(&self.settings, &address, credential, transport)?))
     }
 
     /// The hubs that were named, or all of the guardrails' subscriptions, sorted.

@@ -1,21 +1,24 @@
 //! The operators' command line.
 //!
 //! Results go to stdout, everything else to stderr. Exit codes: 0 fine, 1 something went wrong,
-//! 2 wrong usage or settings, 3 the plan is blocked or refused.
+//! 2 wrong usage or settings, 3 blocked or refused, 4 the service refused for good, 5 not ended in time.
 
+mod apply;
 mod azure;
 mod bench;
 mod demo;
 mod exports;
 mod grants;
+mod hubs;
 mod jobs;
 mod local;
 mod package;
 mod plan;
+mod request;
 
 use std::{path::PathBuf, process::ExitCode};
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 
 use crate::desired;
 
@@ -35,6 +38,12 @@ enum Command {
     Local(local::LocalArgs),
     /// Show what would change, and change nothing.
     Plan(plan::PlanArgs),
+    /// Bring hubs to what their profiles say, from here and with your own sign-in.
+    Apply(apply::ApplyArgs),
+    /// List the fleet: each hub's profile, identities and last outcome.
+    Hubs(hubs::HubsArgs),
+    /// Check, send and follow operators' requests.
+    Request(request::RequestArgs),
     /// Look into the roles that hubs' identities hold.
     Grants(grants::GrantsArgs),
     /// Export and import hubs' devices in bulk, with the hub's identity.
@@ -47,6 +56,11 @@ enum Command {
     Package(package::PackageArgs),
     /// Print the JSON Schema of a document, for editors.
     Schema(SchemaArgs),
+    /// Print a completion script for a shell.
+    Completions {
+        /// Which shell.
+        shell: clap_complete::Shell,
+    },
 }
 
 #[derive(Debug, Args)]
@@ -64,12 +78,16 @@ enum SchemaOf {
 }
 
 /// What a command came to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Ending {
     /// All is well.
     Fine,
-    /// The plan is blocked or refused.
+    /// Blocked or refused.
     Refused,
+    /// The service refused for good.
+    Failed,
+    /// It has not ended in time; it goes on.
+    TimedOut,
 }
 
 impl Ending {
@@ -77,6 +95,8 @@ impl Ending {
         match self {
             Ending::Fine => ExitCode::SUCCESS,
             Ending::Refused => ExitCode::from(3),
+            Ending::Failed => ExitCode::from(4),
+            Ending::TimedOut => ExitCode::from(5),
         }
     }
 }
@@ -107,6 +127,15 @@ async fn run(cli: Cli) -> anyhow::Result<Ending> {
         Command::Exports(args) => exports::run(args).await,
         Command::Bench(args) => bench::run(args).await,
         Command::Package(args) => package::run(args).await,
+        Command::Apply(args) => apply::run(args).await,
+        Command::Hubs(args) => hubs::run(args).await,
+        Command::Request(args) => request::run(args).await,
+        Command::Completions { shell } => {
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Cli::command(), "hubward", &mut script);
+            print(&String::from_utf8_lossy(&script));
+            Ok(Ending::Fine)
+        }
         Command::Schema(SchemaArgs { document }) => {
             let schema = match document {
                 SchemaOf::Profiles => desired::json_schema(),

@@ -27,10 +27,12 @@ use super::{
     servicebus::{QueueOptions, ServiceBus},
     storage_queue::StorageQueues,
 };
-use crate::{bus::WORK_QUEUE, outcomes, work::REMEMBERED};
+use crate::{
+    bus::{REQUEST_QUEUE, WORK_QUEUE},
+    outcomes,
+    work::REMEMBERED,
+};
 
-/// The queue that `Request` reads, and the one that `RequestBus` reads.
-const REQUEST_QUEUE: &str = "hub-requests";
 /// The storage queue that `HubEventQueue` reads.
 const EVENT_QUEUE: &str = "hub-events";
 

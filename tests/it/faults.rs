@@ -7,7 +7,7 @@ use hubward::{
     apply::StepOutcome,
     local::azure::{Fault, FaultKind, Settings, World},
     model::IotHubId,
-    reconcile::{Chain, NotFound, Outcome},
+    reconcile::{Aim, Chain, NotFound, Outcome},
 };
 use serde_json::{Value, json};
 
@@ -152,7 +152,8 @@ async fn a_hub_that_is_deleted_while_it_is_brought_in_is_gone_and_no_failure() {
             // A hub that is not found for long is gone.
             for look in 0.. {
                 let not_found = if look < 5 { NotFound::MayPass } else { NotFound::Final };
-                let report = cloud.reconciler.reconcile(&cloud.state, &hub, not_found, &chain).await;
+                let report =
+                    cloud.reconciler.reconcile(Aim::profile(&cloud.state), &hub, not_found, &chain).await;
                 chain = report.chain;
                 match report.outcome {
                     Outcome::Waiting { until, .. } => cloud.clock.sleep_until(until).await,
@@ -168,7 +169,10 @@ async fn a_hub_that_is_deleted_while_it_is_brought_in_is_gone_and_no_failure() {
         let is_told =
             ["there is no such hub", "the hub is being deleted"].contains(&causes(&outcome).as_str());
         assert!(is_told, "after {after} s: {outcome:?}");
-        let later = cloud.reconciler.reconcile(&cloud.state, &hub, NotFound::Final, &Chain::default()).await;
+        let later = cloud
+            .reconciler
+            .reconcile(Aim::profile(&cloud.state), &hub, NotFound::Final, &Chain::default())
+            .await;
         assert_eq!(causes(&later.outcome), "there is no such hub", "after {after} s");
     }
 }

@@ -15,6 +15,13 @@ const TTL: Range = Range { low: "PT1M", high: "P2D" };
 
 pub(super) fn file_upload(place: &Place<'_>, around: &Around<'_>, mistakes: &mut Mistakes) {
     endpoints::sends_as(&place.field("as"), around, mistakes);
+    let connection = place.field("connection");
+    if connection.text() == Some("accountKey") && !around.allows_keys {
+        mistakes.push(connection.mistake(
+            "this writes a key into the hub, and the guardrails do not allow keys",
+            "write `identityOnly`, or write `allowKeys: true` under `guardrails`",
+        ));
+    }
     let container = place.field("container");
     let template = endpoints::sends_to(TargetKind::StorageContainer, &container, around, mistakes);
     if let Some(subscription) = template.and_then(|template| template.subscription())
