@@ -35,6 +35,7 @@ mod job_files;
 mod jobs;
 mod keys;
 mod network;
+mod permissions;
 mod random;
 mod registry;
 mod registry_import;
@@ -62,8 +63,9 @@ pub use faults::{Fault, FaultKind, Matching};
 pub use samples::OUTCOMES_CONTAINER;
 pub use settings::{EndpointValidation, EventSettings, FailureShape, RefusalCodes, Settings, Throttling};
 pub use world::{
-    Assignment, AuthorizationRule, CallerIdentity, CosmosAccount, CosmosDatabase, EventHubNamespace,
-    ResourceGroup, ServiceBusNamespace, StorageAccount, Subscription, UserIdentity, World, WorldError,
+    Assignment, AuthorizationRule, CallerIdentity, CallerPermission, CosmosAccount, CosmosDatabase,
+    EventHubNamespace, ResourceGroup, ServiceBusNamespace, StorageAccount, Subscription, UserIdentity, World,
+    WorldError,
 };
 
 use super::clock::SimClock;
@@ -242,6 +244,9 @@ fn build(settings: &Settings, world: &World, now: OffsetDateTime) -> State {
             client: caller.client_id.clone(),
             object: caller.object_id.clone(),
         });
+        if let Some(permissions) = &caller.permissions {
+            state.limits.insert(caller.object_id.to_ascii_lowercase(), permissions.clone());
+        }
     }
     for document in &world.iot_hubs {
         let text = document["id"].as_str().unwrap_or_default();
@@ -255,7 +260,7 @@ fn build(settings: &Settings, world: &World, now: OffsetDateTime) -> State {
     for grant in &world.role_assignments {
         let Some(role) = roles::definition(&grant.role) else { continue };
         let name = grant.name.clone().unwrap_or_else(|| state.random.guid());
-        let grant = roles::Assignment::of_old(&grant.scope, name, role, &grant.principal_id, old);
+        let grant = roles::Assignment::of_old(grant, name, role, old);
         state.assignments.insert(grant.id().to_ascii_lowercase(), grant);
     }
     state

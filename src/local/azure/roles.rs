@@ -21,22 +21,25 @@ use super::{
 pub(super) struct Role {
     pub(super) name: &'static str,
     pub(super) guid: &'static str,
-    actions: &'static [&'static str],
-    data_actions: &'static [&'static str],
+    pub(super) actions: &'static [&'static str],
+    pub(super) not_actions: &'static [&'static str],
+    pub(super) data_actions: &'static [&'static str],
 }
 
 /// The roles that are known. <https://learn.microsoft.com/azure/role-based-access-control/built-in-roles>
-const ROLES: [Role; 9] = [
+const ROLES: [Role; 11] = [
     Role {
         name: "Azure Event Hubs Data Sender",
         guid: EVENT_HUBS_DATA_SENDER,
         actions: &["Microsoft.EventHub/*/eventhubs/read"],
+        not_actions: &[],
         data_actions: &["Microsoft.EventHub/*/send/action"],
     },
     Role {
         name: "Azure Service Bus Data Sender",
         guid: SERVICE_BUS_DATA_SENDER,
         actions: &["Microsoft.ServiceBus/*/queues/read", "Microsoft.ServiceBus/*/topics/read"],
+        not_actions: &[],
         data_actions: &["Microsoft.ServiceBus/*/send/action"],
     },
     Role {
@@ -48,6 +51,7 @@ const ROLES: [Role; 9] = [
             "Microsoft.Storage/storageAccounts/blobServices/containers/write",
             "Microsoft.Storage/storageAccounts/blobServices/generateUserDelegationKey/action",
         ],
+        not_actions: &[],
         data_actions: &[
             "Microsoft.Storage/storageAccounts/blobServices/containers/blobs/delete",
             "Microsoft.Storage/storageAccounts/blobServices/containers/blobs/read",
@@ -57,22 +61,52 @@ const ROLES: [Role; 9] = [
         ],
     },
     Role {
+        name: "Storage Blob Data Reader",
+        guid: "2a2b9908-6ea1-4ae2-8e65-a410df84e7d1",
+        actions: &[
+            "Microsoft.Storage/storageAccounts/blobServices/containers/read",
+            "Microsoft.Storage/storageAccounts/blobServices/generateUserDelegationKey/action",
+        ],
+        not_actions: &[],
+        data_actions: &["Microsoft.Storage/storageAccounts/blobServices/containers/blobs/read"],
+    },
+    Role {
         name: "IoT Hub Data Contributor",
         guid: "4fc6c259-987e-4a07-842e-c321cc9d413f",
         actions: &[],
+        not_actions: &[],
         data_actions: &["Microsoft.Devices/IotHubs/*"],
     },
     Role {
         name: "Contributor",
         guid: "b24988ac-6180-42a0-ab88-20f7382dd24c",
         actions: &["*"],
+        not_actions: &[
+            "Microsoft.Authorization/*/Delete",
+            "Microsoft.Authorization/*/Write",
+            "Microsoft.Authorization/elevateAccess/Action",
+        ],
         data_actions: &[],
     },
-    Role { name: "Owner", guid: "8e3af657-a8ff-443c-a75c-2fe8c4bcb635", actions: &["*"], data_actions: &[] },
+    Role {
+        name: "Owner",
+        guid: "8e3af657-a8ff-443c-a75c-2fe8c4bcb635",
+        actions: &["*"],
+        not_actions: &[],
+        data_actions: &[],
+    },
+    Role {
+        name: "User Access Administrator",
+        guid: "18d7d88d-d35e-4fb5-a5c3-7773c20a72d9",
+        actions: &["*/read", "Microsoft.Authorization/*", "Microsoft.Support/*"],
+        not_actions: &[],
+        data_actions: &[],
+    },
     Role {
         name: "Reader",
         guid: "acdd72a7-3385-48ef-bd42-f606fba81ae7",
         actions: &["*/read"],
+        not_actions: &[],
         data_actions: &[],
     },
     Role {
@@ -83,6 +117,7 @@ const ROLES: [Role; 9] = [
             "Microsoft.Authorization/roleAssignments/delete",
             "*/read",
         ],
+        not_actions: &[],
         data_actions: &[],
     },
     Role {
@@ -91,7 +126,9 @@ const ROLES: [Role; 9] = [
         actions: &[
             "Microsoft.ManagedIdentity/userAssignedIdentities/*/read",
             "Microsoft.ManagedIdentity/userAssignedIdentities/*/assign/action",
+            "Microsoft.Authorization/*/read",
         ],
+        not_actions: &[],
         data_actions: &[],
     },
 ];
@@ -119,7 +156,7 @@ impl Role {
                 "description": self.name,
                 "assignableScopes": ["/"],
                 "permissions": [{
-                    "actions": self.actions, "notActions": [],
+                    "actions": self.actions, "notActions": self.not_actions,
                     "dataActions": self.data_actions, "notDataActions": [],
                 }],
                 "createdOn": "2019-05-10T06:26:12.4567384Z",
@@ -158,12 +195,12 @@ pub(super) struct Assignment {
 impl Assignment {
     /// A grant of old.
     pub(super) fn of_old(
-        scope: &str,
+        world: &super::world::Assignment,
         name: String,
         role: &Role,
-        principal: &str,
         when: OffsetDateTime,
     ) -> Self {
+        let super::world::Assignment { scope, principal_id, condition, role: _, name: _ } = world;
         let subscription = scope.split('/').nth(2).unwrap_or_default();
         Self {
             scope: scope.to_owned(),
@@ -173,10 +210,10 @@ impl Assignment {
                 "/subscriptions/{subscription}/providers/Microsoft.Authorization/roleDefinitions/{}",
                 role.guid
             ),
-            principal: principal.to_owned(),
+            principal: principal_id.clone(),
             kind: "ServicePrincipal".to_owned(),
-            condition: Value::Null,
-            condition_version: Value::Null,
+            condition: json!(condition),
+            condition_version: json!(condition.as_ref().map(|_| "2.0")),
             description: Value::Null,
             created: when,
             updated: when,
@@ -234,6 +271,11 @@ impl Azure {
                 })?;
                 Ok(Reply::json(200, role.view(scope.split('/').nth(2).unwrap_or_default())))
             }
+            ("GET", "permissions", []) => Ok(page(
+                call,
+                state.permissions(&call.caller, scope, call.now),
+                self.inner.settings.page_size,
+            )),
             ("GET", "roleassignments", []) => {
                 state.list_assignments(call, scope, self.inner.settings.page_size)
             }

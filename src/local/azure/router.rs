@@ -178,7 +178,10 @@ impl Azure {
         call.hits = hits;
         let reply = match self.refused_by_fault(call) {
             Some(reply) => reply,
-            None => self.checked(call).unwrap_or_else(|refusal| refusal),
+            None => match self.refused_by_rights(call) {
+                Some(reply) => reply,
+                None => self.checked(call).unwrap_or_else(|refusal| refusal),
+            },
         };
         let reply = remaining_headers(reply, call, remaining);
         let reply = if names_its_operation(call) {
@@ -209,22 +212,19 @@ impl Azure {
             return Some(Reply::empty(503));
         }
         let fault = hits.get(FaultKind::Deny)?;
-        let (client, object) = (&call.caller.client, &call.caller.object);
-        let message = fault.message.clone().unwrap_or_else(|| {
-            let condition = if action(call).starts_with("Microsoft.Authorization/") {
-                " or an ABAC condition not fulfilled"
-            } else {
-                ""
-            };
-            format!(
-                "The client '{client}' with object id '{object}' does not have authorization{condition} to perform \
-                 action '{}' over scope '{}' or the scope is invalid. If access was recently granted, please refresh \
-                 your credentials.",
-                action(call),
-                call.path
-            )
-        });
-        Some(Reply::arm(403, "AuthorizationFailed", message))
+        Some(match &fault.message {
+            Some(message) => Reply::arm(403, "AuthorizationFailed", message),
+            None => denied(call),
+        })
+    }
+
+    /// Whether a caller that may not do everything may not do this.
+    fn refused_by_rights(&self, call: &Call) -> Option<Reply> {
+        let may = self.lock().may(&call.caller, &action(call), &call.path, call.now);
+        // Anybody may ask what they may do, and follow what they have started.
+        let own = ["permissions", "operationsStatus"].contains(&kind(&call.path).as_str());
+        let is_below_subscriptions = call.path.to_ascii_lowercase().starts_with("/subscriptions/");
+        (is_below_subscriptions && !own && !may).then(|| denied(call))
     }
 
     fn throttled(&self, wait: Option<f64>, call: &Call) -> Reply {
@@ -332,8 +332,30 @@ fn kind(path: &str) -> String {
         .map_or_else(|| last.to_owned(), |known| (*known).to_owned())
 }
 
+/// A refusal for want of a right.
+fn denied(call: &Call) -> Reply {
+    let (client, object) = (&call.caller.client, &call.caller.object);
+    let condition = if action(call).starts_with("Microsoft.Authorization/") {
+        " or an ABAC condition not fulfilled"
+    } else {
+        ""
+    };
+    let message = format!(
+        "The client '{client}' with object id '{object}' does not have authorization{condition} to perform action \
+         '{}' over scope '{}' or the scope is invalid. If access was recently granted, please refresh your \
+         credentials.",
+        action(call),
+        call.path
+    );
+    Reply::arm(403, "AuthorizationFailed", message)
+}
+
 /// The action that role-based access control would ask for.
 fn action(call: &Call) -> String {
+    if let Some((_, test)) = call.path.split_once("/routing/routes/$") {
+        // Routes are no resources of their own, so this is the one name with a word at every place.
+        return format!("Microsoft.Devices/IotHubs/routing/routes/${test}/action");
+    }
     let parts = call.segments();
     let at = parts.iter().rposition(|part| part.eq_ignore_ascii_case("providers"));
     let mut name = match at.and_then(|at| parts.get(at + 1..)) {

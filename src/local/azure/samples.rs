@@ -65,11 +65,13 @@ impl World {
                     name: "hubward".to_owned(),
                     client_id: "6d1f0f9e-3a55-4f0b-9a6b-0f6a2f1d7c01".to_owned(),
                     object_id: "9c2a7d44-51c8-4b1e-8f0e-3d5a5b7e9c02".to_owned(),
+                    permissions: None,
                 },
                 CallerIdentity {
                     name: OPERATOR.0.to_owned(),
                     client_id: OPERATOR.1.to_owned(),
                     object_id: OPERATOR.2.to_owned(),
+                    permissions: None,
                 },
             ],
             ..Self::default()

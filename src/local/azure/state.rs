@@ -23,6 +23,7 @@ use super::{
     roles::Assignment,
     settings::{Settings, seconds},
     throttle::Buckets,
+    world::CallerPermission,
 };
 
 /// How many calls the log keeps.
@@ -63,6 +64,8 @@ pub(super) struct State {
     pub(super) cosmos_operations: BTreeMap<String, CosmosOperation>,
     pub(super) assignments: BTreeMap<String, Assignment>,
     pub(super) callers: Vec<Caller>,
+    /// What callers may do who may not do everything, by object id.
+    pub(super) limits: BTreeMap<String, Vec<CallerPermission>>,
     pub(super) tokens: BTreeMap<String, Token>,
     pub(super) faults: Faults,
     pub(super) buckets: Buckets,
@@ -121,6 +124,7 @@ impl State {
             cosmos_operations: BTreeMap::new(),
             assignments: BTreeMap::new(),
             callers: Vec::new(),
+            limits: BTreeMap::new(),
             tokens: BTreeMap::new(),
             faults: Faults::default(),
             buckets: Buckets::default(),

@@ -198,6 +198,9 @@ pub struct Assignment {
     pub principal_id: String,
     /// The assignment's own GUID; made up when left out.
     pub name: Option<String>,
+    /// Its condition. Shown, and never looked into.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub condition: Option<String>,
 }
 
 /// An identity that may get tokens and call ARM.
@@ -210,6 +213,25 @@ pub struct CallerIdentity {
     pub client_id: String,
     /// Its object id (`oid`).
     pub object_id: String,
+    /// What it may do, besides what role assignments let it do. Left out: everything.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub permissions: Option<Vec<CallerPermission>>,
+}
+
+/// What a caller may do somewhere, as a role of its own would let it.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct CallerPermission {
+    /// The id of the scope that it is good for; left out: everywhere.
+    pub scope: String,
+    /// Patterns of actions.
+    pub actions: Vec<String>,
+    /// Patterns of what is taken out of them.
+    pub not_actions: Vec<String>,
+    /// The same for the data planes, which only show them.
+    pub data_actions: Vec<String>,
+    /// The same for the data planes, which only show them.
+    pub not_data_actions: Vec<String>,
 }
 
 pub(super) fn westus2() -> String {
@@ -336,6 +358,12 @@ impl World {
         for (at, caller) in self.callers.iter().enumerate() {
             guid(&format!("callers[{at}].clientId"), &caller.client_id)?;
             guid(&format!("callers[{at}].objectId"), &caller.object_id)?;
+            for (nth, permission) in caller.permissions.iter().flatten().enumerate() {
+                let field = format!("callers[{at}].permissions[{nth}].scope");
+                if !permission.scope.is_empty() {
+                    ResourceId::parse(&permission.scope).map_err(|err| problem(&field, err))?;
+                }
+            }
         }
         Ok(())
     }
@@ -391,6 +419,11 @@ mod tests {
             (r#"{"eventHubNamespaces": [{"id": "/x"}]}"#, "eventHubNamespaces[0].id"),
             (r#"{"iotHubs": [{}]}"#, "iotHubs[0].id"),
             (r#"{"callers": 3}"#, "callers"),
+            (
+                r#"{"callers": [{"name": "a", "clientId": "6d1f0f9e-3a55-4f0b-9a6b-0f6a2f1d7c01",
+                    "objectId": "9c2a7d44-51c8-4b1e-8f0e-3d5a5b7e9c02", "permissions": [{"scope": "/x"}]}]}"#,
+                "callers[0].permissions[0].scope",
+            ),
             ("[]", "the file"),
         ] {
             assert_eq!(World::parse(text).unwrap_err().field, field, "{text}");

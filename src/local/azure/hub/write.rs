@@ -32,7 +32,7 @@ impl Azure {
         })?;
         let group = state.group(id.subscription(), id.resource_group().unwrap_or_default())?.name.clone();
         let known = state.hubs.get(id.key()).cloned();
-        ready(call, id, known.as_ref(), Some(&body), settings)?;
+        ready(state, call, id, known.as_ref(), Some(&body), settings)?;
         let Some(location) = body["location"].as_str().filter(|text| !text.is_empty()) else {
             let message = "The location property is required for this definition.";
             return Err(Reply::arm(400, "LocationRequired", message));
@@ -120,7 +120,7 @@ impl Azure {
         let settings = &self.inner.settings;
         let body = call.json()?;
         let known = state.hub(call, id)?.clone();
-        ready(call, id, Some(&known), None, settings)?;
+        ready(state, call, id, Some(&known), None, settings)?;
         if ["identity", "properties", "sku"].iter().any(|name| !body[*name].is_null()) {
             return Err(call.refuse(&HubError::new(400_158, "Only tags can be changed by PATCH.")));
         }
@@ -152,7 +152,7 @@ impl Azure {
     ) -> Answer {
         let settings = &self.inner.settings;
         let Some(known) = state.hubs.get(id.key()).cloned() else { return Ok(Reply::empty(204)) };
-        ready(call, id, Some(&known), None, settings)?;
+        ready(state, call, id, Some(&known), None, settings)?;
         state.old_secrets.extend(known.secrets());
         let slow =
             call.hits.get(FaultKind::SlowOperation).map_or(0.0, |fault| fault.seconds.unwrap_or(600.0));
@@ -203,6 +203,7 @@ impl Azure {
 
 /// Whether a hub can be written: it is at rest, and the caller has seen its newest form.
 fn ready(
+    state: &State,
     call: &Call,
     id: &IotHubId,
     known: Option<&Hub>,
@@ -229,22 +230,22 @@ fn ready(
         let message = "Either bad ETag was supplied or IotHub description was changed.";
         return Err(call.refuse(&HubError::new(412_001, message)));
     }
-    if let Some(fault) = call.hits.get(FaultKind::DenyIdentity) {
-        let named = body.and_then(|body| body["identity"]["userAssignedIdentities"].as_object());
-        if let Some((identity, _)) = named.and_then(|map| map.iter().next()) {
-            let message = fault.message.clone().unwrap_or_else(|| {
-                format!(
-                    "The client '{}' with object id '{}' has permission to perform action \
-                     'Microsoft.Devices/IotHubs/write' on scope '{id}'; however, it does not have permission to perform \
-                     action(s) 'Microsoft.ManagedIdentity/userAssignedIdentities/assign/action' on the linked scope(s) \
-                     '{identity}' (respectively) or the linked scope(s) are invalid.",
-                    call.caller.client, call.caller.object
-                )
-            });
-            return Err(Reply::arm(403, "LinkedAuthorizationFailed", message));
-        }
-    }
-    Ok(())
+    const ASSIGN: &str = "Microsoft.ManagedIdentity/userAssignedIdentities/assign/action";
+    let fault = call.hits.get(FaultKind::DenyIdentity);
+    let named = body.and_then(|body| body["identity"]["userAssignedIdentities"].as_object());
+    let mut named = named.into_iter().flat_map(|map| map.keys());
+    let refused =
+        named.find(|identity| fault.is_some() || !state.may(&call.caller, ASSIGN, identity, call.now));
+    let Some(identity) = refused else { return Ok(()) };
+    let message = fault.and_then(|fault| fault.message.clone()).unwrap_or_else(|| {
+        format!(
+            "The client '{}' with object id '{}' has permission to perform action \
+             'Microsoft.Devices/IotHubs/write' on scope '{id}'; however, it does not have permission to perform \
+             action(s) '{ASSIGN}' on the linked scope(s) '{identity}' (respectively) or the linked scope(s) are invalid.",
+            call.caller.client, call.caller.object
+        )
+    });
+    Err(Reply::arm(403, "LinkedAuthorizationFailed", message))
 }
 
 /// The tag of an `If-Match` header. Old az releases sent a whole dictionary as text there, which the
