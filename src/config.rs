@@ -98,6 +98,8 @@ pub struct HandlerSettings {
     pub outcomes: Option<Url>,
     /// `FUNCTIONS_CUSTOMHANDLER_PORT`, set by the Functions host.
     pub port: u16,
+    /// `HUBWARD_CHECK_RIGHTS`: whether our own rights are checked at start.
+    pub check_rights: bool,
 }
 
 /// Every setting that is missing or wrong.
@@ -145,10 +147,11 @@ impl HandlerSettings {
         let bus_endpoint = reader.bus_endpoint();
         let outcomes = reader.outcomes();
         let port = reader.port();
+        let check_rights = reader.check_rights();
         check_log_filter(&mut reader);
         match (azure, bus_endpoint, port) {
             (Some(azure), Some(bus_endpoint), Some(port)) if reader.mistakes.is_empty() => {
-                Ok(Self { azure, bus_endpoint, outcomes, port })
+                Ok(Self { azure, bus_endpoint, outcomes, port, check_rights })
             }
             _ => Err(Mistakes(reader.mistakes)),
         }
@@ -353,6 +356,14 @@ impl<E: Environment> Reader<'_, E> {
         port
     }
 
+    fn check_rights(&mut self) -> bool {
+        let text = self.environment.get("HUBWARD_CHECK_RIGHTS").unwrap_or_else(|| "on".to_owned());
+        if !["on", "off"].iter().any(|word| text.eq_ignore_ascii_case(word)) {
+            self.mistakes.push(format!("HUBWARD_CHECK_RIGHTS is {text:?}; write on or off"));
+        }
+        !text.eq_ignore_ascii_case("off")
+    }
+
     /// An address that tokens go to: https, or http on loopback, where a local cloud is.
     fn endpoint(&mut self, name: &str, text: &str) -> Option<Url> {
         let url = match Url::parse(text) {
@@ -393,6 +404,7 @@ mod tests {
             ("AZURE_CLIENT_ID", "me"),
             ("IDENTITY_ENDPOINT", "http://localhost:1/msi/token"),
             ("RUST_LOG", "hubward=loud"),
+            ("HUBWARD_CHECK_RIGHTS", "perhaps"),
         ]);
         let mistakes = HandlerSettings::read(&environment).unwrap_err().0;
         for name in [
@@ -404,6 +416,7 @@ mod tests {
             "HUBWARD_BUS_ENDPOINT",
             "FUNCTIONS_CUSTOMHANDLER_PORT",
             "RUST_LOG",
+            "HUBWARD_CHECK_RIGHTS",
         ] {
             assert!(mistakes.iter().any(|mistake| mistake.contains(name)), "{name}: {mistakes:?}");
         }
@@ -421,6 +434,7 @@ mod tests {
         assert_eq!(settings.bus_endpoint.as_str(), "https://ns1.servicebus.windows.net/");
         assert_eq!(settings.azure.arm_endpoint.as_str(), "http://127.0.0.1:4101/");
         assert!(!settings.azure.has_managed_identity);
+        assert!(settings.check_rights);
     }
 
     #[test]

@@ -21,6 +21,7 @@
 //! - [`handler`]: the custom-handler protocol; [`functions`]: the three functions on top of it.
 //! - [`config`], [`connect`], [`profiles`], [`telemetry`]: settings, connections, the loaded document,
 //!   logs and traces.
+//! - [`rights`]: what we ourselves need to be allowed, and whether we are.
 //! - [`cli`], [`package`]: the command line and the deployable folder.
 //! - [`local`]: a simulated Azure and a stand-in for the Functions host. Never used in production.
 //!
@@ -48,6 +49,7 @@ pub mod plan;
 pub mod profiles;
 pub mod prove;
 pub mod reconcile;
+pub mod rights;
 pub mod schedule;
 pub mod telemetry;
 pub mod work;

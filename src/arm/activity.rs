@@ -87,10 +87,15 @@ fn read(event: &Value, hub: &IotHubId, own: &[String]) -> Option<LoggedWrite> {
     })
 }
 
-/// Client id and object id of whoever a token is for: what it says about itself. Nothing is proven
-/// by it and nothing has to be: it is our own token.
-pub(super) fn ids_in_token(token: &str) -> Vec<String> {
+/// What a token says about whoever it is for. Nothing is proven by it and nothing has to be: it is our
+/// own token.
+pub(super) fn claims_in_token(token: &str) -> Value {
     let claims = token.split('.').nth(1).and_then(|part| URL_SAFE_NO_PAD.decode(part).ok());
-    let claims: Value = claims.and_then(|json| serde_json::from_slice(&json).ok()).unwrap_or_default();
+    claims.and_then(|json| serde_json::from_slice(&json).ok()).unwrap_or_default()
+}
+
+/// Client id and object id of whoever a token is for.
+pub(super) fn ids_in_token(token: &str) -> Vec<String> {
+    let claims = claims_in_token(token);
     ["appid", "azp", "oid"].iter().filter_map(|name| Some(claims.get(name)?.as_str()?.to_owned())).collect()
 }

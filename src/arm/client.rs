@@ -205,9 +205,14 @@ impl ArmClient {
         &self.inner.usage
     }
 
+    /// Something that our own token says. The token itself stays here.
+    pub(super) async fn claims<T>(&self, read: fn(&str) -> T) -> Result<T, ArmError> {
+        Ok(read(self.token().await?.secret()))
+    }
+
     /// Our own client id and object id.
     pub(super) async fn own_ids(&self) -> Result<Vec<String>, ArmError> {
-        Ok(ids_in_token(self.token().await?.secret()))
+        self.claims(ids_in_token).await
     }
 
     /// Who we are, for a record: the object id and client id in our token.

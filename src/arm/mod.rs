@@ -15,6 +15,7 @@ mod hubs;
 mod jobs;
 mod operation;
 mod resources;
+mod rights;
 mod targets;
 
 pub use activity::LoggedWrite;
@@ -23,6 +24,7 @@ pub use clock::AzureClock;
 pub use error::{ArmError, Reaction, Refusal};
 pub use hubs::EndpointHealth;
 pub use resources::{ArmReader, ArmWriter};
+pub use rights::{OwnAssignment, Principal, RoleDefinition};
 
 use uuid::Uuid;
 

@@ -18,7 +18,7 @@ use hubward::{
     outcomes::store::{BlobStore, OutcomeStore},
     profiles::Profiles,
     reconcile::Reconciler,
-    telemetry,
+    rights, telemetry,
 };
 use tracing::{error, info, warn};
 
@@ -73,6 +73,12 @@ async fn run(settings: HandlerSettings, telemetry: telemetry::Telemetry) -> anyh
         telemetry,
         exports_seen_to: Mutex::default(),
     };
+    let app = Arc::new(app);
+    if settings.check_rights {
+        let app = app.clone();
+        // Beside everything else: nothing waits for it.
+        tokio::spawn(async move { rights::at_start(&app.profiles, &app.arm).await });
+    }
     info!(
         port = settings.port,
         arm = %azure.arm_endpoint,
@@ -81,6 +87,6 @@ async fn run(settings: HandlerSettings, telemetry: telemetry::Telemetry) -> anyh
         version = env!("CARGO_PKG_VERSION"),
         "hubward-handler is ready"
     );
-    serve(listener, functions::runtime(Arc::new(app)).into_router()).await?;
+    serve(listener, functions::runtime(app).into_router()).await?;
     anyhow::bail!("the server ended")
 }

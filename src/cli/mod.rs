@@ -1,12 +1,14 @@
 //! The operators' command line.
 //!
 //! Results go to stdout, everything else to stderr. Exit codes: 0 fine, 1 something went wrong,
-//! 2 wrong usage or settings, 3 blocked or refused, 4 the service refused for good, 5 not ended in time.
+//! 2 wrong usage or settings, 3 blocked, refused, or a right is missing, 4 the service refused for good,
+//! 5 not ended in time.
 
 mod apply;
 mod azure;
 mod bench;
 mod demo;
+mod doctor;
 mod exports;
 mod grants;
 mod hubs;
@@ -44,6 +46,8 @@ enum Command {
     Hubs(hubs::HubsArgs),
     /// Check, send and follow operators' requests.
     Request(request::RequestArgs),
+    /// Show what our own identity may do, what is missing, and what grants it.
+    Doctor(doctor::DoctorArgs),
     /// Look into the roles that hubs' identities hold.
     Grants(grants::GrantsArgs),
     /// Export and import hubs' devices in bulk, with the hub's identity.
@@ -82,7 +86,9 @@ enum SchemaOf {
 pub enum Ending {
     /// All is well.
     Fine,
-    /// Blocked or refused.
+    /// It could not be found out.
+    Unknown,
+    /// Blocked or refused, or a right is missing.
     Refused,
     /// The service refused for good.
     Failed,
@@ -97,6 +103,7 @@ impl Ending {
             Ending::Refused => ExitCode::from(3),
             Ending::Failed => ExitCode::from(4),
             Ending::TimedOut => ExitCode::from(5),
+            Ending::Unknown => ExitCode::FAILURE,
         }
     }
 }
@@ -122,6 +129,7 @@ async fn run(cli: Cli) -> anyhow::Result<Ending> {
         Command::Demo(args) => demo::run(args).await,
         Command::Local(args) => local::run(args).await,
         Command::Plan(args) => plan::run(args).await,
+        Command::Doctor(args) => doctor::run(args).await,
         Command::Grants(args) => grants::run(args).await,
         Command::Jobs(args) => jobs::run(args).await,
         Command::Exports(args) => exports::run(args).await,

@@ -9,6 +9,7 @@ use crate::{
     model::{
         ResourceId,
         desired::{BlobName, DesiredExport, Target},
+        job::JobDoor,
     },
     schedule::Ncrontab,
 };
@@ -39,6 +40,16 @@ impl ExportTemplate {
             rest: doc.clone(),
             users: users.to_vec(),
         })
+    }
+
+    /// Which of the hub's doors its jobs go through.
+    pub(super) fn through(&self) -> JobDoor {
+        self.rest.through.into()
+    }
+
+    /// Whether older exports are deleted.
+    pub(super) fn prunes(&self) -> bool {
+        self.rest.keep.is_some()
     }
 
     /// What one hub should be exported to.

@@ -41,6 +41,7 @@ use crate::{
 };
 
 mod check;
+mod demand;
 mod exports;
 mod profiles;
 mod request;
@@ -48,6 +49,7 @@ mod resolve;
 pub mod strict;
 mod targets;
 
+pub use demand::{Demand, TargetDemand};
 pub use request::{Request, RequestKind, Wanted, json_schema as request_schema};
 pub use strict::{Mistake, Mistakes};
 
@@ -121,6 +123,11 @@ impl DesiredState {
     /// What the hub of this document should be.
     pub fn for_document(&self, hub: &HubDocument) -> Choice {
         with_facts(hub, |facts| self.for_hub(facts))
+    }
+
+    /// What all profiles together ask for, before any hub has filled in its names.
+    pub fn demand(&self) -> Demand {
+        Demand::of(&self.profiles, &self.guardrails)
     }
 
     /// The schedules of all exports: when none of them is due, no hub has to be looked at.

@@ -74,6 +74,17 @@ struct FileUploadRest {
     notifications: Notifications,
 }
 
+/// Something that hubs send to, and what with.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Sends<'a> {
+    /// Where to.
+    pub(super) template: &'a Template,
+    /// Whether an identity is granted a role there.
+    pub(super) by_identity: bool,
+    /// Whether a key is fetched there.
+    pub(super) by_key: bool,
+}
+
 /// A region as Azure's programs spell it: `West US 2` is `westus2`.
 pub(super) fn normalise_location(text: &str) -> String {
     text.chars().filter(|c| *c != ' ').flat_map(char::to_lowercase).collect()
@@ -170,6 +181,36 @@ impl Profile {
     /// The profile's name.
     pub(super) fn name(&self) -> &str {
         &self.name
+    }
+
+    /// Which identities its hubs have.
+    pub(super) fn identity(&self) -> &DesiredIdentity {
+        &self.identity
+    }
+
+    /// Its exports.
+    pub(super) fn exports(&self) -> &[ExportTemplate] {
+        &self.exports
+    }
+
+    /// Everything that its hubs send to, with names still to be filled in.
+    pub(super) fn sends(&self) -> impl Iterator<Item = Sends<'_>> {
+        let endpoints = self.endpoints.iter().map(|endpoint| {
+            let by_key = endpoint.auth.identity().is_none();
+            Sends { template: &endpoint.template, by_identity: !by_key, by_key }
+        });
+        let upload = self.file_upload.iter().map(|upload| {
+            let FileUploadRest { auth, connection, .. } = &upload.rest;
+            let by_identity = auth.identity().is_some();
+            let by_key = !by_identity || *connection == Connection::AccountKey;
+            Sends { template: &upload.container, by_identity, by_key }
+        });
+        let exports = self.exports.iter().map(|export| Sends {
+            template: &export.container,
+            by_identity: true,
+            by_key: false,
+        });
+        endpoints.chain(upload).chain(exports)
     }
 
     /// When its exports are made.

@@ -210,6 +210,8 @@ impl LocalCloud {
                 ("HubwardBus__fullyQualifiedNamespace", "local.servicebus.windows.net".to_owned()),
                 ("AzureWebJobsStorage", "UseDevelopmentStorage=true".to_owned()),
                 ("RUST_LOG", log_filter),
+                // Calls are counted here, and the simulated callers may do everything.
+                ("HUBWARD_CHECK_RIGHTS", "off".to_owned()),
             ]
             .map(|(name, value)| (name.to_owned(), value)),
         );
@@ -261,7 +263,9 @@ impl LocalCloud {
     /// The settings with which other programs reach this cloud, the command line among them.
     pub fn client_settings(&self) -> BTreeMap<String, String> {
         let mut settings = self.settings.clone();
-        for host_only in ["RUST_LOG", "AzureWebJobsStorage", "HubwardBus__fullyQualifiedNamespace"] {
+        for host_only in
+            ["RUST_LOG", "AzureWebJobsStorage", "HubwardBus__fullyQualifiedNamespace", "HUBWARD_CHECK_RIGHTS"]
+        {
             settings.remove(host_only);
         }
         settings.insert("HUBWARD_ARM_ENDPOINT".into(), self.addresses.arm.clone());

@@ -6,6 +6,7 @@ pub mod hub;
 pub mod id;
 pub mod job;
 pub mod observed;
+pub mod permission;
 pub mod role;
 
 pub use id::{IotHubId, ResourceId, ResourceIdError};

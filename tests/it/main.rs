@@ -19,6 +19,8 @@ mod bulk_jobs_bounds;
 mod bus;
 mod contract;
 mod convergence;
+mod doctor;
+mod doctor_process;
 mod end_to_end;
 mod events;
 mod events_hub;

@@ -16,6 +16,7 @@ use super::{
 use crate::model::{
     ResourceId,
     desired::{StorageScope, Target},
+    hub::EndpointKind,
 };
 
 /// What is wrong with a value, and the fix.
@@ -124,6 +125,17 @@ impl TargetKind {
             TargetKind::ServiceBusTopic => Target::ServiceBusTopic(id),
             TargetKind::StorageContainer => Target::StorageContainer(id),
             TargetKind::CosmosDbContainer => Target::CosmosDbContainer(id),
+        }
+    }
+
+    /// The list of a hub's document that endpoints to it stand in.
+    pub(super) fn endpoint_kind(self) -> EndpointKind {
+        match self {
+            TargetKind::EventHub => EndpointKind::EventHub,
+            TargetKind::ServiceBusQueue => EndpointKind::ServiceBusQueue,
+            TargetKind::ServiceBusTopic => EndpointKind::ServiceBusTopic,
+            TargetKind::StorageContainer => EndpointKind::StorageContainer,
+            TargetKind::CosmosDbContainer => EndpointKind::CosmosDbContainer,
         }
     }
 
@@ -260,6 +272,11 @@ impl Template {
         }
         template.fill(&Values::SAMPLE)?;
         Ok(template)
+    }
+
+    /// The kind of target that it names.
+    pub(super) fn kind(&self) -> TargetKind {
+        self.kind
     }
 
     /// The template as it was written.
