@@ -228,6 +228,15 @@ fn hubward(arguments: &[&str]) -> Command {
 }
 
 #[test]
+fn the_demo_of_requests_verifies_itself() {
+    let output = hubward(&["demo", "requests", "--json", "--handler"]).arg(handler()).output().unwrap();
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{errors}");
+    let summary: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!((&summary["verified"], &summary["refused"]), (&json!(true), &json!(8)), "{summary}");
+}
+
+#[test]
 fn the_demo_verifies_itself_at_the_floor() {
     let output = hubward(&["demo", "--json", "--handler"]).arg(handler()).output().unwrap();
     let errors = String::from_utf8_lossy(&output.stderr);

@@ -4,52 +4,28 @@
 //! true is looked up in the simulated Azure: its jobs, its blobs, its device registries. Only *reports* are
 //! read from the functions' log, since that is where an operator reads them.
 
-use std::{
-    sync::{Arc, Mutex, PoisonError},
-    time::Duration,
-};
+use std::{sync::PoisonError, time::Duration};
 
 use anyhow::{Context, bail, ensure};
 use serde_json::{Value, json};
 use time::format_description::well_known::Rfc3339;
 
-use super::{Ending, SUBSCRIPTION};
-use crate::{
-    cli::{
-        local::{CloudArgs, Staged, start},
-        print,
-    },
-    local::azure::World,
+use super::{
+    Ending, SUBSCRIPTION,
+    stage::{PATIENCE, Stage},
 };
+use crate::cli::{local::CloudArgs, print};
 
 const FROM: &str = "hub-plant-01";
 const TO: &str = "hub-plant-02";
 const DEVICES: u64 = 10_000;
-/// Longest time one request may take, on this computer's clock.
-const PATIENCE: Duration = Duration::from_secs(10 * 60);
-
-/// Every line of the functions' log.
-type Log = Arc<Mutex<Vec<String>>>;
-
-struct Stage {
-    staged: Staged,
-    log: Log,
-    quiet: bool,
-}
-
 /// Plays the story.
 pub(super) async fn run(args: &CloudArgs, json: bool) -> anyhow::Result<Ending> {
-    let log = Log::default();
-    let lines = log.clone();
     // A few minutes from now, on a clock that starts now: tonight.
     let night = time::OffsetDateTime::now_utc() + time::Duration::minutes(10);
     let profiles = profiles(night);
-    let keep = move |line: &crate::local::functions_host::LogLine| {
-        lines.lock().unwrap_or_else(PoisonError::into_inner).push(line.text.clone());
-    };
-    let staged = start(args, World::reference(), Some(&profiles), None, "info", keep).await?;
-    let stage = Stage { staged, log, quiet: json };
-    let summary = stage.tell().await?;
+    let stage = Stage::start(args, &profiles, json).await?;
+    let summary = stage.play_jobs().await?;
     if json {
         print(&format!("{summary}\n"));
     } else {
@@ -102,7 +78,7 @@ fn hub_id(name: &str) -> String {
 }
 
 impl Stage {
-    async fn tell(&self) -> anyhow::Result<Value> {
+    async fn play_jobs(&self) -> anyhow::Result<Value> {
         let cloud = &self.staged.cloud;
         ensure!(cloud.host.wait_ready().await, "the handler did not start");
         for name in [FROM, TO] {
@@ -198,16 +174,6 @@ impl Stage {
         Ok(3)
     }
 
-    fn say(&self, text: &str) {
-        if !self.quiet {
-            print(text);
-        }
-    }
-
-    async fn sim(&self, method: &str, path: &str, body: Value) -> anyhow::Result<Value> {
-        self.staged.cloud.sim(method, path, body).await.map_err(anyhow::Error::msg)
-    }
-
     async fn registry(&self, hub: &str) -> anyhow::Result<Value> {
         self.sim("GET", &format!("hubs/{hub}/devices"), Value::Null).await
     }
@@ -222,22 +188,6 @@ impl Stage {
         let url = format!("{}/_sim/blobs/egressdata/archive/{name}", self.staged.cloud.addresses.data);
         let answer = crate::connect::http_client()?.put(url).body(lines.join("\n")).send().await?;
         answer.error_for_status().map(|_| ()).context("cannot upload")
-    }
-
-    /// Runs this program against the cloud, in a process of its own.
-    async fn hubward(&self, args: &[&str]) -> anyhow::Result<String> {
-        let output = tokio::process::Command::new(std::env::current_exe()?)
-            .args(args)
-            .envs(self.staged.cloud.client_settings())
-            .output()
-            .await
-            .context("cannot run hubward")?;
-        ensure!(
-            output.status.success(),
-            "hubward {args:?} failed: {}",
-            String::from_utf8_lossy(&output.stderr)
-        );
-        Ok(String::from_utf8_lossy(&output.stdout).into_owned())
     }
 
     /// Asks for a job; the request's id.
@@ -265,15 +215,6 @@ impl Stage {
         .with_context(|| format!("no report of {request}"))?;
         ensure!(report.contains(&format!(" {wanted},")), "not {wanted}: {report}");
         Ok(report)
-    }
-
-    async fn until(&self, what: &str, is_so: impl Fn(&Value) -> bool) -> anyhow::Result<()> {
-        let waiting = async {
-            while !is_so(&self.staged.cloud.azure.state()) {
-                tokio::time::sleep(Duration::from_millis(50)).await;
-            }
-        };
-        tokio::time::timeout(PATIENCE, waiting).await.with_context(|| format!("waited too long for {what}"))
     }
 }
 

@@ -6,6 +6,8 @@
 
 pub(super) mod check;
 mod jobs;
+mod requests;
+mod stage;
 mod table;
 
 use std::{
@@ -57,6 +59,9 @@ enum Story {
     /// Play bulk jobs instead: a nightly export, one that waits for it, imports with bad lines, and a round
     /// trip of 10,000 devices.
     Jobs,
+    /// Play operators' requests instead: a plan, an endpoint by request, the same request again, hostile ones,
+    /// and the way back.
+    Requests,
 }
 
 /// What the story came to.
@@ -106,8 +111,10 @@ struct SecondEvent {
 }
 
 pub(super) async fn run(args: DemoArgs) -> anyhow::Result<Ending> {
-    if let Some(Story::Jobs) = args.story {
-        return jobs::run(&args.cloud, args.json).await;
+    match args.story {
+        Some(Story::Jobs) => return jobs::run(&args.cloud, args.json).await,
+        Some(Story::Requests) => return requests::run(&args.cloud, args.json).await,
+        None => {}
     }
     let log = std::sync::Mutex::new(match &args.log_file {
         Some(path) => Some(
