@@ -17,7 +17,8 @@
 //!   three are pure.
 //! - [`arm`]: Azure Resource Manager; [`observe`], [`apply`], [`prove`], [`reconcile`](mod@reconcile): look,
 //!   take a step, ask the hub what came of it, the loop of all three.
-//! - [`work`], [`bus`]: the work item and the queue it travels on; [`events`]: what Event Grid says.
+//! - [`work`], [`bus`]: the work item and the queue it travels on; [`events`]: what Event Grid says;
+//!   [`queue`]: storage queues, seen from outside.
 //! - [`handler`]: the custom-handler protocol; [`functions`]: the three functions on top of it.
 //! - [`config`], [`connect`], [`profiles`], [`telemetry`]: settings, connections, the loaded document,
 //!   logs and traces.
@@ -48,6 +49,7 @@ pub mod package;
 pub mod plan;
 pub mod profiles;
 pub mod prove;
+pub mod queue;
 pub mod reconcile;
 pub mod rights;
 pub mod schedule;

@@ -47,6 +47,7 @@ mod plan;
 mod profiles;
 mod profiles_random;
 mod profiles_source;
+mod queue;
 mod races;
 mod recorded_sessions;
 mod removals;
