@@ -3,18 +3,22 @@
 use std::{path::PathBuf, sync::Arc};
 
 use anyhow::Context;
+use azure_core::{credentials::Secret, http::Url};
 use clap::Args;
 use tempfile::TempDir;
+use time::OffsetDateTime;
 
 use super::{Ending, HandlerArgs, Usage, package, print, remark};
 use crate::{
-    desired,
+    connect, desired,
     local::{
         azure::{Settings, World},
-        cloud::{LocalCloud, LocalOptions},
+        azurite,
+        cloud::{EVENT_QUEUE, LocalCloud, LocalOptions},
         functions_host::LogLine,
     },
     package as layout,
+    queue::QueueService,
 };
 
 /// How the local cloud shall be; the same for `local` and `demo`.
@@ -49,6 +53,11 @@ pub(super) struct LocalArgs {
     /// The certificate's key (PEM).
     #[arg(long, value_name = "FILE", requires = "tls_cert")]
     tls_key: Option<PathBuf>,
+    /// A real queue service for the storage queues, instead of the embedded one: its URL with an account
+    /// SAS. Azurite's own account, such as http://127.0.0.1:10001/devstoreaccount1, needs no SAS. Queues
+    /// then run in real time, whatever --speed says.
+    #[arg(long, value_name = "URL", value_parser = secret)]
+    storage: Option<Secret>,
     /// The handler's log filter.
     #[arg(long, default_value = "info", value_name = "FILTER")]
     log: String,
@@ -64,6 +73,22 @@ fn speed(text: &str) -> Result<f64, String> {
     }
 }
 
+/// Takes anything, so that no complaint about an argument quotes a signature.
+fn secret(text: &str) -> Result<Secret, std::convert::Infallible> {
+    Ok(Secret::new(text.to_owned()))
+}
+
+/// The queue service that `--storage` names.
+fn storage(url: &Secret) -> anyhow::Result<QueueService> {
+    let wrong = |cause: &dyn std::fmt::Display| Usage(format!("--storage: {cause}"));
+    let url = Url::parse(url.secret()).map_err(|error| wrong(&format!("not a URL ({error})")))?;
+    let url = match azurite::is_unsigned(&url) {
+        true => azurite::signed(&url, OffsetDateTime::now_utc())?,
+        false => url,
+    };
+    Ok(QueueService::with_sas(url, Arc::new(connect::http_client()?)).map_err(|error| wrong(&error))?)
+}
+
 /// A local cloud in a folder of its own, which goes when it goes.
 pub(super) struct Staged {
     pub(super) cloud: LocalCloud,
@@ -75,6 +100,7 @@ pub(super) async fn start(
     world: World,
     profiles: Option<&str>,
     tls: Option<(PathBuf, PathBuf)>,
+    storage: Option<QueueService>,
     log_filter: &str,
     log: impl Fn(&LogLine) + Send + Sync + 'static,
 ) -> anyhow::Result<Staged> {
@@ -99,6 +125,7 @@ pub(super) async fn start(
         log_filter: log_filter.to_owned(),
         log: Some(Arc::new(log)),
         tls,
+        storage,
     };
     Ok(Staged { cloud: LocalCloud::start(options).await?, _folder: folder })
 }
@@ -113,14 +140,16 @@ pub(super) async fn run(args: LocalArgs) -> anyhow::Result<Ending> {
         }
     };
     let tls = args.tls_cert.zip(args.tls_key);
-    let staged = start(&args.cloud, world, None, tls, &args.log, |line| remark(&line.text)).await?;
+    let storage = args.storage.as_ref().map(storage).transpose()?;
+    let queues = storage.as_ref().map(|service| service.address().to_owned());
+    let staged = start(&args.cloud, world, None, tls, storage, &args.log, |line| remark(&line.text)).await?;
     if !staged.cloud.host.wait_ready().await {
         anyhow::bail!("the handler did not start; its log is above");
     }
     if args.json {
         print(&format!("{}\n", staged.cloud.addresses.to_json()));
     } else {
-        print(&announcement(&staged.cloud));
+        print(&announcement(&staged.cloud, queues.as_deref()));
     }
     stopped().await?;
     staged.cloud.host.shutdown().await;
@@ -142,12 +171,20 @@ async fn stopped() -> std::io::Result<()> {
     tokio::signal::ctrl_c().await
 }
 
-fn announcement(cloud: &LocalCloud) -> String {
+fn announcement(cloud: &LocalCloud, queues: Option<&str>) -> String {
     let addresses = &cloud.addresses;
+    let queues =
+        queues.map(|address| format!("Storage queues    {address} (the trigger's: {EVENT_QUEUE})\n"));
     let mut text = format!(
-        "Resource Manager  {}\nIdentity          {}\nService Bus       {}\nFunctions host    {}\nHubs and storage  {}\n\n\
+        "Resource Manager  {}\nIdentity          {}\nService Bus       {}\nFunctions host    {}\nHubs and storage  {}\n{}\n\
          The state of the simulated Azure: {}/_sim/state\n\nFor other programs:\n",
-        addresses.arm, addresses.identity, addresses.bus, addresses.functions, addresses.data, addresses.arm
+        addresses.arm,
+        addresses.identity,
+        addresses.bus,
+        addresses.functions,
+        addresses.data,
+        queues.unwrap_or_default(),
+        addresses.arm
     );
     for (name, value) in cloud.client_settings() {
         text.push_str(&format!("export {name}='{value}'\n"));

@@ -23,18 +23,19 @@ use uuid::Uuid;
 use super::{
     azure::{Azure, EventSink, HttpEventSink, OUTCOMES_CONTAINER, Scheme, Settings, World},
     clock::SimClock,
-    functions_host::{FunctionsHost, HostKeys, HostOptions, LogSink, StartError, Worker},
+    functions_host::{FunctionsHost, HostKeys, HostOptions, HostQueues, LogSink, StartError, Worker},
     servicebus::{QueueOptions, ServiceBus},
     storage_queue::StorageQueues,
 };
 use crate::{
     bus::{REQUEST_QUEUE, WORK_QUEUE},
     outcomes,
+    queue::{MessageEncoding, QueueError, QueueService},
     work::REMEMBERED,
 };
 
 /// The storage queue that `HubEventQueue` reads.
-const EVENT_QUEUE: &str = "hub-events";
+pub const EVENT_QUEUE: &str = "hub-events";
 
 /// `Retry-After` of operations, in Azure's seconds, where real clients are served. Without one, az and
 /// the Python SDK ask only every 30 **real** seconds, however fast the clock runs.
@@ -59,6 +60,8 @@ pub struct LocalOptions {
     /// Certificate and key, both PEM: Resource Manager is then also served over https, and its operations
     /// say when to ask again.
     pub tls: Option<(PathBuf, PathBuf)>,
+    /// A real queue service, in real time, for the storage queues, instead of the embedded one.
+    pub storage: Option<QueueService>,
 }
 
 /// Why a local cloud did not start.
@@ -70,6 +73,9 @@ pub enum LocalError {
     /// The staged package is not one.
     #[error("the Functions host does not start")]
     Host(#[from] StartError),
+    /// The real queue service cannot be used.
+    #[error("the storage queues cannot be used")]
+    Storage(#[from] QueueError),
 }
 
 /// A running local cloud. Dropping it ends everything in it.
@@ -131,7 +137,8 @@ impl LocalCloud {
     /// Starts everything. The handler may still be starting when this returns; invocations wait
     /// for it.
     pub async fn start(options: LocalOptions) -> Result<Self, LocalError> {
-        let LocalOptions { script_root, profiles, mut azure, world, speed, log_filter, log, tls } = options;
+        let LocalOptions { script_root, profiles, mut azure, world, speed, log_filter, log, tls, storage } =
+            options;
         let clock = SimClock::start(OffsetDateTime::now_utc(), speed);
         let seed = azure.seed;
         if tls.is_some() {
@@ -165,10 +172,20 @@ impl LocalCloud {
                 ..QueueOptions::default()
             },
         );
-        let queues = StorageQueues::with_seed(clock.clone(), seed);
-        for queue in [EVENT_QUEUE, REQUEST_QUEUE, outcomes::QUEUE, outcomes::FAILED_QUEUE] {
-            queues.create(queue);
-        }
+        let names = [EVENT_QUEUE, REQUEST_QUEUE, outcomes::QUEUE, outcomes::FAILED_QUEUE];
+        let queues = match storage {
+            Some(service) => {
+                for name in names {
+                    service.queue(name, MessageEncoding::shipped())?.create().await?;
+                }
+                HostQueues::from(service)
+            }
+            None => {
+                let queues = StorageQueues::with_seed(clock.clone(), seed);
+                names.into_iter().for_each(|name| queues.create(name));
+                HostQueues::from(queues)
+            }
+        };
 
         let mut servers = JoinSet::new();
         let listen = || TcpListener::bind((Ipv4Addr::LOCALHOST, 0));

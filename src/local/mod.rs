@@ -4,6 +4,7 @@
 //! does not share code with [`crate::arm`], so that the two check each other.
 
 pub mod azure;
+pub mod azurite;
 pub mod clock;
 pub mod cloud;
 pub mod functions_host;

@@ -2,7 +2,8 @@
 //!
 //! The text of a message is what travels on the wire. A Functions host reads it as base64 unless
 //! `host.json` says `"messageEncoding": "none"`; [`StorageQueues::put_base64`] writes what it expects.
-//! All times are times of the [`SimClock`]. The HTTP protocol of the service is absent.
+//! All times are times of the [`SimClock`]. The HTTP protocol of the service is absent; the Functions host
+//! can use a real service instead ([`HostQueues`](crate::local::functions_host::HostQueues)).
 //!
 //! Facts: <https://learn.microsoft.com/rest/api/storageservices/queue-service-rest-api>.
 

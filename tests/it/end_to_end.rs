@@ -56,6 +56,7 @@ async fn stage(azure: Settings) -> Stage {
             log.push('\n');
         })),
         tls: None,
+        storage: None,
     })
     .await
     .unwrap();

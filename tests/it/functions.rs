@@ -143,7 +143,7 @@ impl Functions {
     }
 }
 
-fn written(hub: &str, id: &str, app: &str) -> Value {
+pub(crate) fn written(hub: &str, id: &str, app: &str) -> Value {
     json!({"id": id, "subject": hub, "eventType": "Microsoft.Resources.ResourceWriteSuccess",
         "eventTime": "2026-01-31T12:00:00Z", "dataVersion": "2", "metadataVersion": "1",
         "data": {"operationName": "Microsoft.Devices/IotHubs/write", "resourceUri": hub, "claims": {"appid": app}}})

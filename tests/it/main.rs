@@ -13,6 +13,7 @@ mod azure_sim_proof;
 mod azure_sim_recordings;
 mod azure_sim_support;
 mod azure_sim_targets;
+mod azurite;
 mod bulk_jobs;
 mod bulk_jobs_asking;
 mod bulk_jobs_bounds;

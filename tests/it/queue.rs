@@ -132,3 +132,21 @@ fn addresses_that_would_give_something_away_are_not_used() {
     let error = QueueService::with_token(plain, credential, transport()).unwrap_err().to_string();
     assert!(error.contains("must be https"), "{error}");
 }
+
+#[test]
+fn the_command_line_names_the_option_and_not_the_signature() {
+    for (url, why) in [
+        (
+            format!("http://acct1.queue.core.windows.net/?sig={SECRET}"),
+            "--storage: the URL of the queue service must",
+        ),
+        (format!("127.0.0.1:10001/devstoreaccount1?sig={SECRET}"), "--storage: not a URL"),
+        ("http://127.0.0.1:10001/other".to_owned(), "--storage: the URL of the queue service has no `sig`"),
+    ] {
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_hubward"));
+        let output = command.args(["local", "--storage", &url]).output().unwrap();
+        let text = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(2), "{text}");
+        assert!(text.contains(why) && !text.contains(SECRET), "{text}");
+    }
+}

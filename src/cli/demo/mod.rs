@@ -128,7 +128,7 @@ pub(super) async fn run(args: DemoArgs) -> anyhow::Result<Ending> {
     });
     let filter = if args.log_file.is_some() { "trace" } else { "info" };
     let staged =
-        start(&args.cloud, World::reference(), Some(desired::reference()), None, filter, move |line| {
+        start(&args.cloud, World::reference(), Some(desired::reference()), None, None, filter, move |line| {
             use std::io::Write;
             if let Ok(mut file) = log.lock()
                 && let Some(file) = file.as_mut()

@@ -34,7 +34,7 @@ impl Stage {
         let keep = move |line: &LogLine| {
             lines.lock().unwrap_or_else(PoisonError::into_inner).push(line.text.clone());
         };
-        let staged = start(args, World::reference(), Some(profiles), None, "info", keep).await?;
+        let staged = start(args, World::reference(), Some(profiles), None, None, "info", keep).await?;
         Ok(Self { staged, log, quiet })
     }
 

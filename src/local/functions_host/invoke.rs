@@ -10,6 +10,8 @@
 
 use std::time::Duration;
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, header};
 use serde_json::{Value, json};
@@ -254,7 +256,10 @@ impl Host {
             for message in messages(&value, &output.kind, output.data_type) {
                 let sent = match &output.kind {
                     OutputKind::Http => Ok(()),
-                    OutputKind::Queue(queue) => name(queue).and_then(|queue| self.put(&queue, &message)),
+                    OutputKind::Queue(queue) => match name(queue) {
+                        Ok(queue) => self.put(&queue, &message).await,
+                        Err(err) => Err(err),
+                    },
                     OutputKind::ServiceBus(entity) => name(entity).and_then(|entity| {
                         let body = match message {
                             OutputMessage::Text(text) => Bytes::from(text),
@@ -274,21 +279,17 @@ impl Host {
     }
 
     /// Puts an output message on a queue, which is created when it is missing.
-    fn put(&self, queue: &str, message: &OutputMessage) -> Result<(), String> {
+    async fn put(&self, queue: &str, message: &OutputMessage) -> Result<(), String> {
         let bytes = match message {
             OutputMessage::Text(text) => text.as_bytes(),
             OutputMessage::Bytes(bytes) => bytes,
         };
-        let queue = queue.to_lowercase();
-        if !self.queues.exists(&queue) {
-            self.queues.create(&queue);
-        }
-        let put = if self.host_json.queues.base64 {
-            self.queues.put_base64(&queue, bytes)
+        let text = if self.host_json.queues.base64 {
+            STANDARD.encode(bytes)
         } else {
-            self.queues.put(&queue, String::from_utf8_lossy(bytes))
+            String::from_utf8_lossy(bytes).into_owned()
         };
-        put.map(drop).map_err(|err| err.to_string())
+        self.queues.put(queue, &text).await.map_err(|err| err.to_string())
     }
 }
 

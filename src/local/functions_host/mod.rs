@@ -5,7 +5,8 @@
 //! answers that make the real host hang. What would hurt in production is in
 //! [`FunctionsHost::status`] as a [`Diagnostic`].
 //!
-//! - storage queues and Service Bus come from [`StorageQueues`] and [`ServiceBus`], in memory
+//! - Service Bus comes from [`ServiceBus`], in memory
+//! - storage queues are in memory too, or those of a real service, then in real time: [`HostQueues`]
 //! - Event Grid, HTTP functions and the admin API are behind [`FunctionsHost::router`]
 //! - timers and everything else that waits for Azure run on the [`SimClock`]; what the handler itself
 //!   can feel (readiness, `functionTimeout`) runs in real time
@@ -28,6 +29,7 @@ mod http;
 mod invoke;
 mod options;
 mod queue_trigger;
+mod queues;
 mod route;
 mod schedule;
 mod settings;
@@ -49,7 +51,6 @@ use uuid::Uuid;
 
 use crate::local::clock::SimClock;
 use crate::local::servicebus::ServiceBus;
-use crate::local::storage_queue::StorageQueues;
 use channel::Connection;
 use function::{Function, Trigger};
 use invoke::Trace;
@@ -58,6 +59,7 @@ use status::Activity;
 use worker::{Launch, WorkerLink};
 
 pub use options::{Framing, HostKeys, HostOptions};
+pub use queues::{HostQueues, RemoteQueues};
 pub use schedule::{ScheduleStatus, TimerStatuses};
 pub use settings::StartError;
 pub use status::{
@@ -193,8 +195,8 @@ impl FunctionsHost {
 
     /// Waits until no invocation is running and none is due.
     ///
-    /// A message that is scheduled or invisible and a timer that fires later do not count. A host that
-    /// has stopped is idle.
+    /// A message that is scheduled or invisible and a timer that fires later do not count, nor does what
+    /// waits in a queue of a real service: the host does not know it. A host that has stopped is idle.
     pub async fn wait_idle(&self) {
         self.wait_until(|_| self.host.is_idle()).await;
     }
@@ -256,7 +258,7 @@ struct Host {
     started: OffsetDateTime,
     bus: ServiceBus,
     bus_namespace: String,
-    queues: StorageQueues,
+    queues: HostQueues,
     framing: Framing,
     traceparent: bool,
     keys: HostKeys,
@@ -409,6 +411,15 @@ impl Host {
         }
         drop(diagnostics);
         self.activity.changed();
+    }
+
+    /// A queue that is not there, or a service in trouble.
+    fn diagnose_queue(&self, function: &Function, fault: &queues::Fault) {
+        let (code, message) = match fault.is_missing_queue() {
+            true => (DiagnosticCode::MissingEntity, format!("{fault}; a trigger does not create its queue")),
+            false => (DiagnosticCode::QueueTrouble, fault.to_string()),
+        };
+        self.diagnose(code, Some(&function.name), message);
     }
 
     /// The worker answers, for the first time or again.

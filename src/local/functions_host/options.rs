@@ -3,10 +3,9 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use super::{LogSink, TimerStatuses, Worker};
+use super::{HostQueues, LogSink, TimerStatuses, Worker};
 use crate::local::clock::SimClock;
 use crate::local::servicebus::ServiceBus;
-use crate::local::storage_queue::StorageQueues;
 
 /// How the body of an invocation is framed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -56,7 +55,7 @@ pub struct HostOptions {
     /// Service Bus for triggers and outputs, whatever their `connection` says.
     pub bus: ServiceBus,
     /// Storage queues for triggers and outputs, whatever their `connection` says.
-    pub queues: StorageQueues,
+    pub queues: HostQueues,
     /// The clock that Azure's side runs on.
     pub clock: SimClock,
     /// How bodies are framed.
@@ -86,7 +85,7 @@ impl HostOptions {
         script_root: impl Into<PathBuf>,
         worker: Worker,
         bus: ServiceBus,
-        queues: StorageQueues,
+        queues: impl Into<HostQueues>,
         clock: SimClock,
     ) -> Self {
         Self {
@@ -94,7 +93,7 @@ impl HostOptions {
             settings: BTreeMap::new(),
             worker,
             bus,
-            queues,
+            queues: queues.into(),
             clock,
             framing: Framing::default(),
             traceparent: false,

@@ -1,5 +1,8 @@
 //! The storage queue loop: polling, parallelism, redelivery, poison.
 //!
+//! With queues of a real service, pauses, renewal and visibility are real time however fast the host's
+//! clock runs, and what the service does not answer shows as a [`DiagnosticCode::QueueTrouble`].
+//!
 //! Facts: `Azure/azure-sdk-for-net` `sdk/storage/Microsoft.Azure.WebJobs.Extensions.Storage.Queues`
 //! (`QueueListener`, `QueueProcessor`) and `…Storage.Common` (`RandomizedExponentialBackoffStrategy`);
 //! <https://learn.microsoft.com/azure/azure-functions/functions-bindings-storage-queue>.
@@ -14,6 +17,7 @@ use tokio::task::JoinSet;
 use super::Host;
 use super::envelope::TriggerInput;
 use super::function::Function;
+use super::queues::{Fault, HostQueues};
 use super::status::{DiagnosticCode, Running};
 use crate::local::storage_queue::QueueMessage;
 
@@ -30,7 +34,7 @@ pub(crate) async fn listen(host: Arc<Host>, function: Arc<Function>, queue: Stri
     let mut stopping = host.stopping();
     let mut arrivals = host.queues.arrivals();
     let mut running = JoinSet::new();
-    let (mut pause, mut missing_reported) = (FIRST_PAUSE, false);
+    let (mut pause, mut trouble_reported) = (FIRST_PAUSE, false);
     while !*stopping.borrow() {
         while running.try_join_next().is_some() {}
         if running.len() > options.new_batch_threshold {
@@ -41,20 +45,23 @@ pub(crate) async fn listen(host: Arc<Host>, function: Arc<Function>, queue: Stri
             continue;
         }
         arrivals.mark_unchanged();
-        let claim = host.activity.claim();
-        let batch = host.queues.get(&queue, options.batch_size, VISIBILITY).unwrap_or_else(|err| {
-            if !missing_reported {
-                missing_reported = true;
-                let message = format!("{err}; a trigger does not create its queue");
-                host.diagnose(DiagnosticCode::MissingEntity, Some(&function.name), message);
+        let batch = match take(&host, &function, &queue).await {
+            Ok(batch) => {
+                trouble_reported = false;
+                batch
             }
-            Vec::new()
-        });
+            Err(err) => {
+                if !trouble_reported {
+                    trouble_reported = true;
+                    host.diagnose_queue(&function, &err);
+                }
+                Vec::new()
+            }
+        };
         if batch.is_empty() {
-            drop(claim);
             let jitter = 0.8 + 0.4 * host.random();
             tokio::select! {
-                () = host.clock.sleep(pause.mul_f64(jitter)) => {
+                () = host.queues.sleep(&host.clock, pause.mul_f64(jitter)) => {
                     pause = (pause * 2).min(options.max_polling_interval.max(FIRST_PAUSE));
                 }
                 _ = arrivals.changed() => pause = FIRST_PAUSE,
@@ -63,20 +70,35 @@ pub(crate) async fn listen(host: Arc<Host>, function: Arc<Function>, queue: Stri
             continue;
         }
         pause = FIRST_PAUSE;
-        for message in batch {
-            let guard = host.activity.begin(&function.name);
+        for (message, guard) in batch {
             let (host, function, queue) = (Arc::clone(&host), Arc::clone(&function), queue.clone());
             running.spawn(async move { handle(&host, &function, &queue, message, guard).await });
         }
-        drop(claim);
     }
     while running.join_next().await.is_some() {}
+}
+
+/// Takes the next messages, each of which counts as running from now on.
+async fn take(host: &Host, function: &Function, queue: &str) -> Result<Vec<(QueueMessage, Running)>, Fault> {
+    let batch_size = host.host_json.queues.batch_size;
+    let begin = |message| (message, host.activity.begin(&function.name));
+    match &host.queues {
+        HostQueues::Embedded(queues) => {
+            let _claim = host.activity.claim();
+            let batch = queues.get(queue, batch_size, VISIBILITY)?;
+            Ok(batch.into_iter().map(begin).collect())
+        }
+        HostQueues::Remote(queues) => {
+            let batch = queues.get(queue, batch_size, VISIBILITY).await?;
+            Ok(batch.into_iter().map(begin).collect())
+        }
+    }
 }
 
 async fn handle(host: &Host, function: &Function, queue: &str, mut message: QueueMessage, _running: Running) {
     let options = &host.host_json.queues;
     if message.dequeue_count > options.max_dequeue_count {
-        return poison(host, queue, &message);
+        return poison(host, function, queue, &message).await;
     }
     let body = if options.base64 {
         match STANDARD.decode(&message.text) {
@@ -87,7 +109,7 @@ async fn handle(host: &Host, function: &Function, queue: &str, mut message: Queu
                      extensions.queues.messageEncoding to none"
                 );
                 host.diagnose(DiagnosticCode::Undecodable, Some(&function.name), text);
-                return poison(host, queue, &message);
+                return poison(host, function, queue, &message).await;
             }
         }
     } else {
@@ -99,8 +121,8 @@ async fn handle(host: &Host, function: &Function, queue: &str, mut message: Queu
     let result = loop {
         tokio::select! {
             result = &mut run => break result,
-            () = host.clock.sleep(VISIBILITY / 2) => {
-                match host.queues.update(queue, message.id, &message.pop_receipt, VISIBILITY) {
+            () = host.queues.sleep(&host.clock, VISIBILITY / 2) => {
+                match host.queues.update(queue, &message, VISIBILITY).await {
                     Ok(receipt) => message.pop_receipt = receipt,
                     Err(err) => host.diagnose(DiagnosticCode::LockLost, Some(&function.name), err.to_string()),
                 }
@@ -108,28 +130,29 @@ async fn handle(host: &Host, function: &Function, queue: &str, mut message: Queu
         }
     };
     if result.is_err() && message.dequeue_count >= options.max_dequeue_count {
-        return poison(host, queue, &message);
+        return poison(host, function, queue, &message).await;
     }
     let settled = match result {
-        Ok(_) => host.queues.delete(queue, message.id, &message.pop_receipt),
-        Err(_) => {
-            let wait = options.visibility_timeout;
-            host.queues.update(queue, message.id, &message.pop_receipt, wait).map(drop)
-        }
+        Ok(_) => host.queues.delete(queue, &message).await,
+        Err(_) => host.queues.update(queue, &message, options.visibility_timeout).await.map(drop),
     };
     if let Err(err) = settled {
         host.diagnose(DiagnosticCode::LockLost, Some(&function.name), err.to_string());
     }
 }
 
-/// Moves a message to the poison queue. A poison queue has none of its own.
-fn poison(host: &Host, queue: &str, message: &QueueMessage) {
+/// Moves a message to the poison queue. A poison queue has none of its own. A message that cannot be
+/// moved stays, and comes back.
+async fn poison(host: &Host, function: &Function, queue: &str, message: &QueueMessage) {
     if queue.ends_with(POISON_SUFFIX) {
         return;
     }
-    let target = format!("{queue}{POISON_SUFFIX}");
-    host.queues.create(&target);
-    if host.queues.put(&target, message.text.clone()).is_ok() {
-        let _ = host.queues.delete(queue, message.id, &message.pop_receipt);
+    match host.queues.put(&format!("{queue}{POISON_SUFFIX}"), &message.text).await {
+        Ok(()) => {
+            if let Err(err) = host.queues.delete(queue, message).await {
+                host.diagnose(DiagnosticCode::LockLost, Some(&function.name), err.to_string());
+            }
+        }
+        Err(err) => host.diagnose_queue(function, &err),
     }
 }

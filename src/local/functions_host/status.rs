@@ -66,6 +66,8 @@ pub enum DiagnosticCode {
     WorkerCrashed,
     /// A trigger's queue does not exist.
     MissingEntity,
+    /// A queue of a real service did not answer, or said no.
+    QueueTrouble,
     /// A message's lock ended before its function did, so it will be delivered again.
     LockLost,
     /// A message could not be read at all.

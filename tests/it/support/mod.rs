@@ -1,5 +1,6 @@
 //! Builders that the stories share.
 
+pub(crate) mod azurite;
 pub(crate) mod cloud;
 pub(crate) mod portal;
 pub(crate) mod profiles;
