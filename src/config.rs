@@ -184,6 +184,27 @@ pub fn outcomes(environment: &impl Environment) -> Result<Url, Mistakes> {
     }
 }
 
+/// The queue service of the app's storage account, for commands that look into its queues:
+/// `HUBWARD_QUEUES`. May hold a signature: never shown.
+///
+/// # Errors
+/// It is not set, or no address.
+pub fn queues(environment: &impl Environment) -> Result<Url, Mistakes> {
+    let mut reader = Reader { environment, mistakes: Vec::new() };
+    let address = match environment.get("HUBWARD_QUEUES") {
+        Some(text) => reader.endpoint("HUBWARD_QUEUES", &text),
+        None => {
+            reader.mistakes.push(
+                "HUBWARD_QUEUES is not set; give the queue service of the app's storage account, such as \
+                 https://account.queue.core.windows.net"
+                    .into(),
+            );
+            None
+        }
+    };
+    address.ok_or(Mistakes(reader.mistakes))
+}
+
 /// The Service Bus namespace's address: what commands that ask for work need besides.
 ///
 /// # Errors

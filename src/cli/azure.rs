@@ -5,6 +5,7 @@ use std::sync::Arc;
 use anyhow::Context;
 use azure_core::{credentials::TokenCredential, http::HttpClient};
 use clap::Args;
+use time::OffsetDateTime;
 
 use super::{Usage, remark};
 use crate::{
@@ -13,9 +14,11 @@ use crate::{
     config::{self, AzureSettings, ProcessEnvironment},
     connect,
     desired::DesiredState,
+    local::azurite,
     model::IotHubId,
     outcomes::store::BlobStore,
     profiles::Profiles,
+    queue::{MessageEncoding, QueueService, StorageQueue},
 };
 
 /// A connection to Azure and what hubs should be.
@@ -60,6 +63,23 @@ impl Session {
         let endpoint =
             config::bus_endpoint(&ProcessEnvironment).map_err(|mistakes| Usage(mistakes.to_string()))?;
         Ok(ServiceBusQueue::of_requests(endpoint, self.credential.clone(), self.transport.clone())?)
+    }
+
+    /// One of the app's storage queues.
+    pub(super) fn storage_queue(&self, name: &str) -> anyhow::Result<StorageQueue> {
+        let usage = |error: &dyn std::fmt::Display| Usage(format!("HUBWARD_QUEUES: {error}"));
+        let address = config::queues(&ProcessEnvironment).map_err(|mistakes| Usage(mistakes.to_string()))?;
+        let is_signed = address.query_pairs().any(|(name, _)| name == "sig");
+        let service = if is_signed {
+            QueueService::with_sas(address, self.transport.clone())
+        } else if azurite::is_unsigned(&address) {
+            let signed = azurite::signed(&address, OffsetDateTime::now_utc())?;
+            QueueService::with_sas(signed, self.transport.clone())
+        } else {
+            QueueService::with_token(address, self.credential.clone(), self.transport.clone())
+        };
+        let queue = service.and_then(|service| service.queue(name, MessageEncoding::shipped()));
+        Ok(queue.map_err(|error| usage(&error))?)
     }
 
     /// Where outcomes are kept.

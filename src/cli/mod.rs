@@ -10,6 +10,7 @@ mod bench;
 mod demo;
 mod doctor;
 mod exports;
+mod failed;
 mod grants;
 mod hubs;
 mod jobs;
@@ -46,6 +47,8 @@ enum Command {
     Hubs(hubs::HubsArgs),
     /// Check, send and follow operators' requests.
     Request(request::RequestArgs),
+    /// See what did not end well, send it again, or drop it.
+    Failed(failed::FailedArgs),
     /// Show what our own identity may do, what is missing, and what grants it.
     Doctor(doctor::DoctorArgs),
     /// Look into the roles that hubs' identities hold.
@@ -138,6 +141,7 @@ async fn run(cli: Cli) -> anyhow::Result<Ending> {
         Command::Apply(args) => apply::run(args).await,
         Command::Hubs(args) => hubs::run(args).await,
         Command::Request(args) => request::run(args).await,
+        Command::Failed(args) => failed::run(args).await,
         Command::Completions { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Cli::command(), "hubward", &mut script);

@@ -3,13 +3,14 @@
 use std::time::Duration;
 
 use anyhow::Context;
-use clap::{Args, Subcommand};
+use clap::{Args, Subcommand, ValueEnum};
 use serde_json::json;
 use time::OffsetDateTime;
 use tokio::time::Instant;
 
 use super::{Ending, Usage, azure::Session, print, remark};
 use crate::{
+    bus::REQUEST_QUEUE,
     desired::{DesiredState, Request},
     outcomes::{Record, Word, id_of_request, store::OutcomeStore},
 };
@@ -27,7 +28,7 @@ pub(super) struct RequestArgs {
 enum What {
     /// Check a request against the contract, the profiles and the guardrails.
     Validate(FileArgs),
-    /// Send a request to the Service Bus queue hub-requests.
+    /// Send a request to the queue hub-requests.
     Send(SendArgs),
     /// Follow a request until it has ended.
     Watch(WatchArgs),
@@ -47,11 +48,22 @@ struct FileArgs {
 struct SendArgs {
     #[command(flatten)]
     request: FileArgs,
+    /// Which of the two queues of that name.
+    #[arg(long, value_enum, default_value_t = To::Bus)]
+    to: To,
     /// Follow it until it has ended.
     #[arg(long)]
     watch: bool,
     #[command(flatten)]
     patience: Patience,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum To {
+    /// That of the Service Bus namespace.
+    Bus,
+    /// That of the app's storage account (`HUBWARD_QUEUES`).
+    Storage,
 }
 
 #[derive(Debug, Args)]
@@ -87,9 +99,15 @@ pub(super) async fn run(args: RequestArgs) -> anyhow::Result<Ending> {
             }
             Ok(Ending::Fine)
         }
-        What::Send(SendArgs { request: args, watch, patience }) => {
+        What::Send(SendArgs { request: args, to, watch, patience }) => {
             let request = read(&session.state, &args)?;
-            session.requests()?.send_request(&request).await?;
+            match to {
+                To::Bus => session.requests()?.send_request(&request).await?,
+                To::Storage => {
+                    let queue = session.storage_queue(REQUEST_QUEUE)?;
+                    queue.send(&request.json().to_string(), None).await?;
+                }
+            }
             if watch {
                 return follow(&session, &request.id, &patience, args.json).await;
             }

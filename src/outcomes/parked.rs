@@ -44,7 +44,7 @@ pub struct Parked {
 impl Parked {
     /// The request that does it again: the same under another key, or, for what was no request, that
     /// the hub be made what its profile says. `None` where it was never understood.
-    pub fn again(&self, asked_by: &str, turn: u32) -> Option<Value> {
+    pub fn again(&self, asked_by: &str, turn: i64) -> Option<Value> {
         let fresh = |id: &str| {
             let base = id.split_once(":again-").map_or(id, |(base, _)| base);
             let base: String = base.chars().take(100).collect();

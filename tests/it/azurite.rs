@@ -108,6 +108,8 @@ async fn stage(queues: QueueService, overrides: &[(&str, &str)]) -> Stage {
         ("AzureWebJobsStorage", "UseDevelopmentStorage=true"),
         ("AzureWebJobs.Work.Disabled", "1"),
         ("AzureWebJobs.ScheduledExport.Disabled", "1"),
+        ("AzureWebJobs.Request.Disabled", "1"),
+        ("AzureWebJobs.RequestBus.Disabled", "1"),
         ("AzureFunctionsJobHost__extensions__queues__maxPollingInterval", "00:00:00.1"),
     ];
     let settings = own.iter().chain(overrides);
@@ -178,7 +180,8 @@ fn event(hub: &str) -> String {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_message_in_base64_becomes_work_and_one_that_is_not_is_poison() {
     let Some(azurite) = azurite() else { return };
-    let stage = stage(azurite.queues("base64"), &[]).await;
+    let encoded = [("AzureFunctionsJobHost__extensions__queues__messageEncoding", "base64")];
+    let stage = stage(azurite.queues("base64"), &encoded).await;
     stage.queue.send(&STANDARD.encode(event("hub1")), None).await.unwrap();
     assert_eq!(stage.work(1).await, ["hub1"]);
     let status = stage.until(ended(1)).await;

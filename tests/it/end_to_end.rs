@@ -383,6 +383,8 @@ fn the_schema_is_printed_and_the_package_has_the_hosts_layout() {
         [
             "HubEvent/function.json",
             "HubEventQueue/function.json",
+            "Request/function.json",
+            "RequestBus/function.json",
             "ScheduledExport/function.json",
             "Work/function.json",
             "host.json",

@@ -14,6 +14,7 @@ mod azure_sim_recordings;
 mod azure_sim_support;
 mod azure_sim_targets;
 mod azurite;
+mod azurite_requests;
 mod bulk_jobs;
 mod bulk_jobs_asking;
 mod bulk_jobs_bounds;

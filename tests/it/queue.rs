@@ -38,7 +38,7 @@ fn account(status: u16, code: &'static str, body: &'static str) -> (Seen, Arc<In
 fn with_token(transport: Arc<InProcess>) -> StorageQueue {
     let credential = SimCredential(Cloud::new(Settings::immediate()).azure.clone());
     let service = QueueService::with_token(Url::parse(ACCOUNT).unwrap(), Arc::new(credential), transport);
-    service.unwrap().queue("hub-events", MessageEncoding::shipped()).unwrap()
+    service.unwrap().queue("hub-events", MessageEncoding::Base64).unwrap()
 }
 
 fn with_sas(transport: Arc<InProcess>) -> StorageQueue {

@@ -68,8 +68,9 @@ impl Stage {
         self.sim("POST", "hubs", hub).await?;
         self.sim("POST", "reset-counters", json!({})).await?;
 
-        let plan =
-            self.request(&request("Onboard", "demo-plan", json!({"profile": "pilot", "dryRun": true}))).await?;
+        let plan = self
+            .request(&request("Onboard", "demo-plan", json!({"profile": "pilot", "dryRun": true})))
+            .await?;
         ensure!(plan["outcome"] == "Planned" && self.hub_puts() == 0, "not only planned: {plan}");
         let lines: Vec<&str> =
             plan["plan"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
