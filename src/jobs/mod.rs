@@ -13,7 +13,7 @@
 //! take turns: a job that is there before we have asked is somebody else's, and is waited for.
 //!
 //! [`run::Jobs::advance`] is the one step, and `ask` the part of it that must not happen twice; [`input`] checks what is to be imported, [`log`] reads what came of it,
-//! [`files`] is what lies in the container, [`retention`] what goes when a schedule's new export is there.
+//! `files` is what lies in the container, [`retention`] what goes when a schedule's new export is there.
 
 mod ask;
 mod files;
