@@ -11,7 +11,7 @@ use time::OffsetDateTime;
 use uuid::Uuid;
 
 use crate::{
-    desired::{Request, RequestKind},
+    desired::{self, Request, RequestKind},
     model::{
         IotHubId,
         job::{JobItem, JobRequest},
@@ -190,6 +190,13 @@ impl WorkItem {
             follows: 0,
             trace_parent,
         }
+    }
+
+    /// Whether the request that it holds is the one that it names: whoever sends messages may say anything.
+    pub fn is_true_to(&self, request: Option<&Value>) -> bool {
+        let (Some(origin), Some(request)) = (&self.origin, request) else { return false };
+        origin.digest == desired::digest_of(request)
+            && request.get("id").and_then(Value::as_str) == Some(origin.id.as_str())
     }
 
     /// The same, with when it came in.

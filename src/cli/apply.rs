@@ -58,7 +58,8 @@ pub(super) async fn run(args: ApplyArgs) -> anyhow::Result<Ending> {
         };
         print(&request::shown(&record, args.json)?);
         // A hub that no profile asks for is left alone; only one that was named is a refusal.
-        let is_left_alone = all && matches!(report.outcome, Outcome::Refused { .. });
+        let is_left_alone =
+            all && matches!(report.outcome, Outcome::Refused { .. }) && report.profile.is_none();
         if !is_left_alone {
             worst = worst.max(request::ending(word));
         }

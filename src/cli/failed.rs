@@ -1,6 +1,6 @@
 //! `hubward failed`: what did not end well, on the storage queue `hub-failed`: look, send again, drop.
 
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
 use anyhow::bail;
 use clap::{Args, Subcommand};
@@ -114,7 +114,13 @@ async fn list(queue: &StorageQueue, as_json: bool) -> anyhow::Result<Ending> {
     Ok(Ending::Fine)
 }
 
+/// Fewest characters of an id that are taken for it: as many as the list shows.
+const SHORTEST: usize = 8;
+
 fn is_it(text: &str, id: &str) -> Option<Parked> {
+    if id.len() < SHORTEST {
+        return None;
+    }
     let parked: Parked = serde_json::from_str(text).ok()?;
     parked.outcome_id.to_string().starts_with(&id.to_lowercase()).then_some(parked)
 }
@@ -133,12 +139,16 @@ async fn find(queue: &StorageQueue, id: &str) -> anyhow::Result<Parked> {
 async fn take(queue: &StorageQueue, id: &str) -> anyhow::Result<(TakenMessage, Parked)> {
     let mut others = Vec::new();
     let mut found = None;
+    let mut seen = BTreeSet::new();
     while found.is_none() {
         let batch = queue.receive(MOST_AT_ONCE, TAKEN_FOR).await?;
-        if batch.is_empty() {
+        // One that comes again has been seen by now: this was all.
+        if batch.is_empty() || batch.iter().any(|taken| seen.contains(&taken.message.id)) {
+            others.extend(batch);
             break;
         }
         for taken in batch {
+            seen.insert(taken.message.id.clone());
             match is_it(&taken.message.text, id).filter(|_| found.is_none()) {
                 Some(parked) => found = Some((taken, parked)),
                 None => others.push(taken),

@@ -91,12 +91,12 @@ pub enum Ending {
     Fine,
     /// It could not be found out.
     Unknown,
+    /// It has not ended in time.
+    TimedOut,
     /// Blocked or refused, or a right is missing.
     Refused,
     /// The service refused for good.
     Failed,
-    /// It has not ended in time; it goes on.
-    TimedOut,
 }
 
 impl Ending {

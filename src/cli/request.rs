@@ -7,6 +7,7 @@ use clap::{Args, Subcommand, ValueEnum};
 use serde_json::json;
 use time::OffsetDateTime;
 use tokio::time::Instant;
+use uuid::Uuid;
 
 use super::{Ending, Usage, azure::Session, print, remark};
 use crate::{
@@ -109,7 +110,7 @@ pub(super) async fn run(args: RequestArgs) -> anyhow::Result<Ending> {
                 }
             }
             if watch {
-                return follow(&session, &request.id, &patience, args.json).await;
+                return follow(&session, &request.id, Some(request.digest()), &patience, args.json).await;
             }
             if args.json {
                 print(&format!("{}\n", json!({"sent": true, "id": request.id})));
@@ -118,7 +119,7 @@ pub(super) async fn run(args: RequestArgs) -> anyhow::Result<Ending> {
             }
             Ok(Ending::Fine)
         }
-        What::Watch(WatchArgs { id, patience, json }) => follow(&session, &id, &patience, json).await,
+        What::Watch(WatchArgs { id, patience, json }) => follow(&session, &id, None, &patience, json).await,
     }
 }
 
@@ -133,12 +134,23 @@ fn read(state: &DesiredState, args: &FileArgs) -> anyhow::Result<Request> {
 }
 
 /// Follows a request by what is kept of it.
-async fn follow(session: &Session, id: &str, patience: &Patience, as_json: bool) -> anyhow::Result<Ending> {
+async fn follow(
+    session: &Session,
+    id: &str,
+    digest: Option<Uuid>,
+    patience: &Patience,
+    as_json: bool,
+) -> anyhow::Result<Ending> {
     let store = session.outcomes()?;
     let until = Instant::now() + Duration::from_secs(patience.timeout);
     let mut told = String::new();
     loop {
-        if let Some(digest) = store.claimed(id).await? {
+        // Without a digest, the request that holds the id is meant.
+        let digest = match digest {
+            Some(digest) => Some(digest),
+            None => store.claimed(id).await?,
+        };
+        if let Some(digest) = digest {
             let outcome = id_of_request(id, digest);
             if let Some(record) = store.ended(outcome).await? {
                 print(&shown(&record, as_json)?);

@@ -50,7 +50,7 @@ pub mod strict;
 mod targets;
 
 pub use demand::{Demand, TargetDemand};
-pub use request::{Request, RequestKind, Wanted, json_schema as request_schema};
+pub use request::{Request, RequestKind, Wanted, digest_of, json_schema as request_schema};
 pub use strict::{Mistake, Mistakes};
 
 use profiles::ProfilesDoc;

@@ -98,14 +98,16 @@ pub fn runtime(app: Arc<App>) -> Runtime {
             let app = asked.clone();
             let trace_parent = parent_of(&context);
             in_trace("requests", app.clone(), trace_parent, async move {
-                app.request("hub-requests", &trigger.body()).await
+                let again = trigger.dequeue_count.is_some_and(|count| count > 1);
+                app.request("hub-requests", &trigger.body(), again).await
             })
         })
         .function("RequestBus", move |trigger: ServiceBusTrigger, context| {
             let app = asked_by_bus.clone();
             let trace_parent = parent_of(&context);
             in_trace("requests", app.clone(), trace_parent, async move {
-                app.request("hub-requests (Service Bus)", &trigger.body).await
+                let again = trigger.delivery_count.is_some_and(|count| count > 1);
+                app.request("hub-requests (Service Bus)", &trigger.body, again).await
             })
         })
         .function("ScheduledExport", move |timer: TimerTrigger, context| {

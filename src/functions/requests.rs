@@ -9,7 +9,7 @@ use crate::{
     handler::{HandlerError, InvocationResponse, OutputMessage},
     outcomes::{
         Record, Word, id_of, id_of_request,
-        parked::{MOST_TEXT, Parked},
+        parked::{MOST_PARKED, Parked},
     },
     telemetry,
     work::{Origin, WorkItem},
@@ -22,19 +22,29 @@ const FAILED: &str = "failed";
 impl App {
     /// Takes a request in: what has no mistakes and is within the guardrails becomes work. Anything else
     /// is refused at once, and parked: to deliver it again would not make it better.
-    pub(super) async fn request(&self, from: &str, text: &str) -> Result<InvocationResponse, HandlerError> {
+    /// `again` says that somebody may have begun with it already.
+    pub(super) async fn request(
+        &self,
+        from: &str,
+        text: &str,
+        again: bool,
+    ) -> Result<InvocationResponse, HandlerError> {
         let state = self.profiles.current().await.map_err(HandlerError::transient)?;
         let now = self.arm.clock().now();
         let request = match state.request(text, now) {
             Ok(request) => request,
             Err(mistakes) => return self.not_understood(from, text, &mistakes).await,
         };
+        let item = WorkItem::for_request(&request, now, telemetry::trace_parent());
         if let Some(record) = self.ended(&request).await? {
+            if again {
+                // Whoever refused it may have been killed before that was told.
+                return self.finish(&item, record).await;
+            }
             info!(hub.id = %request.hub, request.id = %request.id, "{request}: it has ended already ({})", record.outcome);
             let line = format!("{request}: it has ended already ({})", record.outcome);
             return Ok(InvocationResponse::new().log(line));
         }
-        let item = WorkItem::for_request(&request, now, telemetry::trace_parent());
         if let Some(other) = self.key_is_taken(&request).await? {
             let cause =
                 format!("the id `{}` belongs to another request ({other}); choose another", request.id);
@@ -58,25 +68,21 @@ impl App {
         warn!(causes = causes.len(), outcome.id = %outcome_id, "a request is refused: {}", causes.join("; "));
         let record = Record { received_at: Some(now), ..Record::new(outcome_id, Word::Refused, causes, now) };
         let record = self.hold(record).await?;
-        let mut parked = parked(&record, from);
-        if text.len() <= MOST_TEXT {
-            parked.text = Some(text.to_owned());
-        } else if let Some(store) = &self.store {
-            parked.blob = Some(store.keep(outcome_id, text).await.map_err(HandlerError::transient)?);
-        } else {
-            parked.text = Some(text.chars().take(MOST_TEXT / 4).collect());
-            parked
-                .causes
-                .push("the rest of the text is lost: HUBWARD_OUTCOMES names no container".to_owned());
-        }
+        let parked = Parked { text: Some(text.to_owned()), ..parked(&record, from) };
+        let parked = self.fitting(parked).await?;
         let response = told(&record)?.send(FAILED, message(&parked)?);
         Ok(response.log(format!("a request is refused: {}", record.causes.join("; "))))
     }
 
     /// How a request has ended, if it has.
     pub(super) async fn ended(&self, request: &Request) -> Result<Option<Record>, HandlerError> {
+        self.ended_as(&Origin::of(request)).await
+    }
+
+    /// How the request that this names has ended, if it has.
+    pub(super) async fn ended_as(&self, origin: &Origin) -> Result<Option<Record>, HandlerError> {
         let Some(store) = &self.store else { return Ok(None) };
-        let id = id_of_request(&request.id, request.digest());
+        let id = id_of_request(&origin.id, origin.digest);
         store.ended(id).await.map_err(HandlerError::transient)
     }
 
@@ -105,10 +111,37 @@ impl App {
         if record.outcome == Word::Failed || (item.origin.is_some() && record.outcome.is_parked()) {
             let mut parked = parked(&record, "hub-work");
             parked.request = item.request.as_deref().cloned();
+            let parked = self.fitting(parked).await?;
             response = response.send(FAILED, message(&parked)?);
         }
         let asked = item.origin.as_ref().map(|Origin { id, .. }| format!(" ({id})")).unwrap_or_default();
         Ok(response.log(format!("{}: {}{asked}", item.hub.name(), record.outcome)))
+    }
+
+    /// What is parked, as a message that the queue takes: what is too long for it lies in a blob.
+    async fn fitting(&self, mut parked: Parked) -> Result<Parked, HandlerError> {
+        let length = |parked: &Parked| serde_json::to_string(parked).map_or(usize::MAX, |text| text.len());
+        if length(&parked) <= MOST_PARKED {
+            return Ok(parked);
+        }
+        parked.causes.truncate(10);
+        for cause in &mut parked.causes {
+            *cause = cause.chars().take(400).collect();
+        }
+        let request = parked.request.take().map(|request| request.to_string());
+        let long = parked.text.take().or(request).filter(|text| !text.is_empty());
+        match (&self.store, long) {
+            (Some(store), Some(text)) => {
+                let kept = store.keep(parked.outcome_id, &text).await;
+                parked.blob = Some(kept.map_err(HandlerError::transient)?);
+            }
+            (None, Some(_)) => {
+                let lost = "what came in is too long for a message, and HUBWARD_OUTCOMES names no container";
+                parked.causes.push(lost.to_owned());
+            }
+            _ => {}
+        }
+        Ok(parked)
     }
 
     /// The outcome that holds: the first that was written down.

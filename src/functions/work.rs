@@ -14,12 +14,12 @@ use crate::{
     jobs::{self, Advance, JobReport, run::Jobs},
     model::{
         hub::HubDocument,
-        job::{JobDoor, JobId, JobItem, JobStatus},
+        job::{JobDoor, JobId, JobItem, JobPhase, JobStatus},
     },
     outcomes::{self, Record, Word, of_job, of_look},
     plan::HubPlan,
     reconcile::{Aim, Chain, NotFound, Outcome, plan_for},
-    work::{Reason, WorkItem},
+    work::{Origin, Reason, WorkItem},
 };
 
 /// Looks of one chain after which a hub that is "not found" is gone.
@@ -52,9 +52,21 @@ impl App {
             Ok(request) => request,
             Err(mistakes) => {
                 let causes = mistakes.iter().map(ToString::to_string).collect();
-                return self.finish(item, Record::of(item, Word::Refused, causes, now)).await;
+                // What cannot be read may not be what it says it is: its outcome is its own.
+                let outcome_id = match item.is_true_to(item.request.as_deref()) {
+                    true => Record::of(item, Word::Refused, Vec::new(), now).outcome_id,
+                    false => outcomes::id_of(&item.work_id.to_string()),
+                };
+                let record = Record { outcome_id, ..Record::of(item, Word::Refused, causes, now) };
+                return self.finish(item, record).await;
             }
         };
+        if item.origin.as_ref() != Some(&Origin::of(&request)) {
+            let causes = vec!["the message names another request than it holds".to_owned()];
+            let outcome_id = outcomes::id_of(&item.work_id.to_string());
+            let record = Record { outcome_id, ..Record::of(item, Word::Refused, causes, now) };
+            return self.finish(item, record).await;
+        }
         if let Some(record) = self.ended(&request).await? {
             // Whoever ended it may have been killed before it was told.
             return self.finish(item, record).await;
@@ -135,6 +147,12 @@ impl App {
         item: &JobItem,
         again: bool,
     ) -> Result<InvocationResponse, HandlerError> {
+        // The same request, sent once more while the first was at it, must not be done again.
+        if let (Some(origin), JobPhase::Wanted { .. }) = (&work.origin, &item.phase)
+            && let Some(record) = self.ended_as(origin).await?
+        {
+            return self.finish(work, record).await;
+        }
         let arm = ArmWriter::new(self.arm.until(Instant::now() + LOOK_UNTIL));
         let jobs = Jobs { arm: &arm, guardrails: state.guardrails() };
         let (name, kind, request) = (work.hub.name(), item.request.job.word(), item.request.id);

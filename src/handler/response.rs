@@ -122,9 +122,11 @@ impl Serialize for InvocationResponse {
 }
 
 impl OutputMessage {
-    /// A JSON document, on one line.
+    /// A JSON document, on one line. Two characters that XML does not have, in which a queue's messages
+    /// travel, are escaped.
     pub fn json(value: &impl Serialize) -> Result<Self, serde_json::Error> {
-        serde_json::to_string(value).map(Self)
+        let text = serde_json::to_string(value)?;
+        Ok(Self(text.replace('\u{fffe}', "\\ufffe").replace('\u{ffff}', "\\uffff")))
     }
 
     /// Any text.

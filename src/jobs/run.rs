@@ -97,9 +97,13 @@ impl Jobs<'_> {
         if !self.guardrails.allows_hub(hub) {
             causes.push(format!("subscription {} is not in guardrails.subscriptions", hub.subscription()));
         }
-        if !self.guardrails.allows_target(&request.container) {
-            causes.push(format!("{} is not within guardrails.targets", request.container));
+        let target = Target::StorageContainer(request.container.clone());
+        for scope in [request.container.clone(), target.grant_scope(self.guardrails.storage_grants)] {
+            if !self.guardrails.allows_target(&scope) {
+                causes.push(format!("{scope} is not within guardrails.targets"));
+            }
         }
+        causes.dedup();
         if let Some(keep) = &request.keep {
             let name = hub.name().to_ascii_lowercase();
             if ![&keep.before, &keep.after].iter().any(|part| part.to_ascii_lowercase().contains(&name)) {

@@ -127,12 +127,13 @@ pub struct Record {
 
 /// The id of a request's outcome.
 pub fn id_of_request(id: &str, digest: Uuid) -> Uuid {
-    Uuid::new_v5(&OUTCOMES, format!("{id}|{digest}").as_bytes())
+    Uuid::new_v5(&OUTCOMES, format!("request|{id}|{digest}").as_bytes())
 }
 
-/// The id of the outcome of anything else, from what it is derived from.
+/// The id of the outcome of anything else, from what it is derived from. Never that of a request,
+/// whatever somebody sends.
 pub fn id_of(text: &str) -> Uuid {
-    Uuid::new_v5(&OUTCOMES, text.as_bytes())
+    Uuid::new_v5(&OUTCOMES, format!("other|{text}").as_bytes())
 }
 
 impl Record {

@@ -48,37 +48,57 @@ pub fn needed(
     guardrails: &Guardrails,
     identity: &IdentityRef,
 ) -> Vec<(ResourceId, Role)> {
-    needed_by(hub, desired, guardrails, identity, |_| true)
-}
-
-/// The same, with only some of the hub's endpoints.
-pub(super) fn needed_by(
-    hub: &HubDocument,
-    desired: Option<&DesiredHub>,
-    guardrails: &Guardrails,
-    identity: &IdentityRef,
-    stays: impl Fn(&str) -> bool,
-) -> Vec<(ResourceId, Role)> {
     let scope = |target: &Target| (target.grant_scope(guardrails.storage_grants), target.role());
     let wanted = desired.into_iter().flat_map(DesiredHub::uses).filter(|used| used.identity == identity);
     let mut needed: Vec<_> = wanted.map(|used| scope(used.target)).collect();
     let auth = EndpointAuth::Identity(identity.clone());
-    let found =
-        hub.endpoints().into_iter().filter(|endpoint| endpoint.auth() == auth && stays(endpoint.name));
+    let found = hub.endpoints().into_iter().filter(|endpoint| endpoint.auth() == auth);
     needed.extend(found.filter_map(|endpoint| Some(scope(&endpoint.target(hub.id())?))));
     needed.sort();
     needed.dedup();
     needed
 }
 
-/// Whether a role is what the hub's file upload works with. The hub names the account and the container,
-/// and not the account's resource group.
-pub(super) fn is_for_upload(
+/// Whether something that stays in the hub may work with a role, as far as the hub tells. Groups and
+/// subscriptions are left out of account, since a hub need not name them; what cannot be told is taken to
+/// need the role.
+pub(super) fn may_serve(
     hub: &HubDocument,
+    desired: &DesiredHub,
     identity: &IdentityRef,
     scope: &ResourceId,
     role: Role,
+    stays: impl Fn(&str) -> bool,
 ) -> bool {
+    let auth = EndpointAuth::Identity(identity.clone());
+    if hub.other_endpoints().iter().any(|other| other.auth() == auth) {
+        return true;
+    }
+    let wanted =
+        desired.uses().filter(|used| used.identity == identity).map(|used| Some(used.target.clone()));
+    let endpoints = hub.endpoints();
+    let found = endpoints.iter().filter(|endpoint| endpoint.auth() == auth && stays(endpoint.name));
+    let found = found.map(|endpoint| endpoint.target(hub.id()));
+    let serves = |target: Option<Target>| {
+        let Some(target) = target else { return true };
+        let (service, entity) = (target.service_name(), target.id().name().to_owned());
+        let mut parts = scope.key().split('/');
+        let below_service = parts.any(|part| part.eq_ignore_ascii_case(&service));
+        target.role() == role
+            && match below_service {
+                true => {
+                    scope.name().eq_ignore_ascii_case(&service) || scope.name().eq_ignore_ascii_case(&entity)
+                }
+                // A group or a subscription, or another service.
+                false => scope.resource_type().is_none(),
+            }
+    };
+    wanted.chain(found).any(serves) || is_for_upload(hub, identity, scope, role)
+}
+
+/// Whether a role is what the hub's file upload works with. The hub names the account and the container,
+/// and not the account's resource group.
+fn is_for_upload(hub: &HubDocument, identity: &IdentityRef, scope: &ResourceId, role: Role) -> bool {
     let Some(upload) = hub.file_upload() else { return false };
     let within = format!("/storageaccounts/{}", upload.account().unwrap_or_default().to_ascii_lowercase());
     let container = upload.text("containerName").unwrap_or_default();

@@ -279,10 +279,8 @@ fn unneeded_grants(
             .iter()
             .any(|gone| matches!(gone.part, Part::Endpoint(_)) && gone.name.eq_ignore_ascii_case(name))
     };
-    let needed = excess::needed_by(&observed.hub, Some(desired), guardrails, &IdentityRef::System, stays);
     let is_needed = |revoke: &RevokeStep| {
-        needed.iter().any(|(scope, role)| *role == revoke.role && scope.is_within(&revoke.scope))
-            || excess::is_for_upload(&observed.hub, &IdentityRef::System, &revoke.scope, revoke.role)
+        excess::may_serve(&observed.hub, desired, &IdentityRef::System, &revoke.scope, revoke.role, stays)
     };
     let revokes = revokes(observed, guardrails).into_iter();
     revokes.filter(|step| !matches!(step, Step::Revoke(revoke) if is_needed(revoke))).collect()

@@ -133,6 +133,11 @@ impl Reconciler {
         let done = report.steps.iter().filter(|step| step.outcome == StepOutcome::Applied);
         report.chain.done = chain.done.iter().cloned().chain(done.map(|step| step.step.clone())).collect();
         report.chain.done.truncate(MOST_DONE);
+        // What an earlier look of the chain did was done for this end.
+        let outcome = match outcome {
+            Outcome::InSync if !chain.done.is_empty() => Outcome::Changed,
+            other => other,
+        };
         self.end(aim.state, chain, outcome, &mut report);
         report
     }

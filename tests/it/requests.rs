@@ -178,7 +178,7 @@ async fn what_cannot_be_understood_is_parked_with_the_cause_and_not_tried_again(
         ("not json", "this is not JSON that can be taken"),
         ("{}", "kind: a request says its kind"),
         (&request("Reconcile", "r", &hub, json!({"hubs": []})).to_string(), "hubs: unknown field"),
-        (&request("Reconcile", "r", &hub, json!({"reason": "x".repeat(40_000)})).to_string(), "reason: "),
+        (&request("Reconcile", "r", &hub, json!({"reason": "\"".repeat(40_000)})).to_string(), "reason: "),
     ] {
         let (status, answer) = functions.ask_text(text).await;
         assert_eq!(status, 200, "{answer}");
@@ -299,8 +299,60 @@ async fn offboarding_takes_what_the_profile_made_and_leaves_what_is_of_others() 
 }
 
 #[tokio::test(start_paused = true)]
+async fn nobody_ends_another_request_by_its_name() {
+    let (functions, hub) = ready("").await;
+    let ask = request("Onboard", "r-1", &hub, json!({"profile": "standard", "dryRun": true}));
+    let digest = hubward::desired::digest_of(&ask);
+    // The text from which the id of its outcome is made.
+    for text in [format!("r-1|{digest}"), format!("request|r-1|{digest}")] {
+        assert_eq!(functions.ask_text(&text).await.0, 200);
+    }
+    // A message that says it is that request, and holds another.
+    functions.ask_text(&ask.to_string()).await;
+    let item = functions.sent().remove(0);
+    let mut forged = serde_json::to_value(&item).unwrap();
+    forged["request"] = json!({"kind": "nonsense"});
+    let (status, answer) = functions.work(&forged.to_string()).await;
+    let mut told = Told::default();
+    told.add(&answer);
+    assert_eq!((status, told.words()), (200, vec![Word::Refused]));
+    forged["workId"] = uuid::Uuid::from_u128(7).to_string().into();
+    forged["request"] = request("Reconcile", "r-2", &hub, json!({}));
+    let (_, answer) = functions.work(&forged.to_string()).await;
+    assert!(answer.to_string().contains("names another request"), "{answer}");
+    let told = functions.ask(&ask).await;
+    assert_eq!(told.words(), [Word::Planned], "{told:#?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_removal_takes_nothing_that_it_does_not_name() {
+    let (functions, hub) = ready("  allowRemovals: true\n").await;
+    let theirs = json!({"properties": {"routing": {
+        "endpoints": {"cosmosDBSqlCollections": [{"name": "old", "authenticationType": "keyBased"}]},
+        "routes": [{"name": "theirs", "source": "DeviceMessages", "condition": "true", "endpointNames": ["events"], "isEnabled": true}]}}, "wait": true});
+    functions.cloud.sim("PATCH", "hubs/hub1", theirs).await;
+    functions.cloud.reset_counters().await.unwrap();
+    for (nth, (name, cause)) in
+        [("events", "a name that the service keeps for itself"), ("old", "only other api-versions know")]
+            .into_iter()
+            .enumerate()
+    {
+        let ask = request(
+            "RemoveEndpoint",
+            &format!("r-{nth}"),
+            &hub,
+            json!({"endpoint": name, "withRoutes": true}),
+        );
+        let told = functions.ask(&ask).await;
+        assert_eq!(told.words(), [Word::Refused], "{told:#?}");
+        assert!(told.outcomes[0].causes[0].contains(cause), "{told:#?}");
+    }
+    assert_eq!(functions.cloud.count("hubPuts"), 0);
+}
+
+#[tokio::test(start_paused = true)]
 async fn jobs_are_asked_for_like_anything_else() {
-    let (functions, hub) = ready("  allowImports: [ hub1 ]\n").await;
+    let (functions, hub) = ready("  allowImports: [ hub1 ]\n  allowKeys: true\n").await;
     let identity = json!({"identity": {"system": "on"}});
     assert_eq!(functions.ask(&request("SetIdentity", "r-1", &hub, identity)).await.words(), [Word::Changed]);
     let container = format!(

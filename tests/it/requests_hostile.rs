@@ -79,6 +79,9 @@ fn corpus() -> Vec<(String, &'static str)> {
         // Keys.
         (set("endpoint.as", json!("key")), "the guardrails do not allow keys"),
         (set("endpoint.connectionString", json!("Endpoint=sb://x;SharedAccessKey=c2VjcmV0")), "no key stands in this document"),
+        (request("ExportDevices", "h", &hub, export(json!({"excludeKeys": false}))).to_string(), "the guardrails do not allow keys"),
+        (request("Offboard", "h", &hub, json!({"confirm": "hub1"})).to_string(), "offboarding removes"),
+        (request("RemoveEndpoint", "h", &hub, json!({"endpoint": "events", "withRoutes": true})).to_string(), "keeps for itself"),
         // Ids that lead elsewhere.
         (set("hub", json!(format!("{hub_text}/../../IotHubs/hub2"))), "hub: "),
         (set("hub", json!(hub_text.replace("hub1", "hub1%2f..%2fhub2"))), "hub: "),
@@ -190,8 +193,7 @@ fn every_example_of_the_reference_is_a_request() {
     let text = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/requests.md")).unwrap();
     let state = hubward::desired::DesiredState::parse(
         &hubward::desired::reference()
-            .replace("allowRemovals: false", "allowRemovals: true")
-            .replace("  targets:", "  allowImports: [ hub-plant-01 ]\n  targets:"),
+            .replace("  targets:", "  allowImports: [ hub-plant-01 ]\n  allowRemovals: true\n  targets:"),
     )
     .unwrap_or_else(|mistakes| panic!("{mistakes}"));
     let now = time::macros::datetime!(2026-01-31 12:00:00 UTC);

@@ -61,6 +61,7 @@ impl DesiredState {
             }
             RequestKind::RemoveEndpoint => {
                 let with_routes = root.field("withRoutes").is_true();
+                check::reserved(&root.field("endpoint"), mistakes);
                 Some(Ask::RemoveEndpoint { endpoint: text("endpoint")?, with_routes })
             }
             RequestKind::EnsureRoutes => {
@@ -92,6 +93,13 @@ impl DesiredState {
             }
             RequestKind::Offboard => {
                 confirmed(root, mistakes);
+                if !self.guardrails().allow_removals {
+                    let fix = "write `allowRemovals: true` under `guardrails`";
+                    mistakes.push(
+                        root.field("kind")
+                            .mistake("offboarding removes, and the guardrails do not allow it", fix),
+                    );
+                }
                 Some(Ask::Offboard { turn_identity_off: root.field("turnIdentityOff").is_true() })
             }
         }
@@ -117,6 +125,13 @@ impl DesiredState {
             }
             JobSpec::Import { blob_name, confirm: text("confirm")? }
         } else {
+            let keys = root.field("excludeKeys");
+            if keys.is_false() && !self.guardrails().allow_keys {
+                mistakes.push(keys.mistake(
+                    "this writes the keys of all devices into a blob, and the guardrails do not allow keys",
+                    "leave it out, or write `allowKeys: true` under `guardrails`",
+                ));
+            }
             let second = root.field("includeConfigurations").is_true();
             JobSpec::Export {
                 configurations_blob_name: second.then(|| format!("{blob_name}{CONFIGURATIONS}")),

@@ -117,7 +117,7 @@ impl Request {
 
     /// The same for the same request, whatever the order of its members.
     pub fn digest(&self) -> Uuid {
-        Uuid::new_v5(&DIGESTS, canonical(&self.json).as_bytes())
+        digest_of(&self.json)
     }
 }
 
@@ -237,6 +237,11 @@ fn time_of(place: &Place<'_>, now: OffsetDateTime, mistakes: &mut Mistakes) -> O
         }
     }
     None
+}
+
+/// The digest of what may be a request.
+pub fn digest_of(json: &Value) -> Uuid {
+    Uuid::new_v5(&DIGESTS, canonical(json).as_bytes())
 }
 
 /// JSON with the members of each object in order.

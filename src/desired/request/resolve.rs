@@ -48,9 +48,7 @@ impl DesiredState {
             Ask::EndpointAuth { endpoint, identity, key_rule } => {
                 self.other_auth(hub, endpoint, identity, key_rule.as_deref())
             }
-            Ask::RemoveEndpoint { endpoint, with_routes } => {
-                Choice::Desired(removal(hub, endpoint, *with_routes))
-            }
+            Ask::RemoveEndpoint { endpoint, with_routes } => removal(hub, endpoint, *with_routes),
             Ask::Offboard { turn_identity_off } => self.offboarding(hub, *turn_identity_off),
             Ask::CancelJob { job_id } => return Wanted::CancelJob(job_id.clone()),
             Ask::Job { part, job, through } => {
@@ -133,7 +131,13 @@ fn nothing(hub: &HubDocument) -> DesiredHub {
 }
 
 /// The hub without an endpoint, and without what leads to it alone.
-fn removal(hub: &HubDocument, name: &str, with_routes: bool) -> DesiredHub {
+fn removal(hub: &HubDocument, name: &str, with_routes: bool) -> Choice {
+    if hub.other_endpoints().iter().any(|other| other.name.eq_ignore_ascii_case(name)) {
+        let message = "the endpoint is of a kind that only other api-versions know";
+        return refused("endpoint", name, message, "remove it with the tool that made it");
+    }
+    // One that is not there is removed already; routes that nobody would miss it for are not ours to take.
+    let with_routes = with_routes && hub.endpoints().iter().any(|endpoint| endpoint.is_named(name));
     let mut desired = nothing(hub);
     let alone =
         |names: Vec<&str>| !names.is_empty() && names.iter().all(|other| other.eq_ignore_ascii_case(name));
@@ -148,7 +152,7 @@ fn removal(hub: &HubDocument, name: &str, with_routes: bool) -> DesiredHub {
             .extend(enrichments.map(|own| Owned { part: OwnedPart::Enrichment, name: own.key.to_owned() }));
     }
     desired.owned.push(Owned { part: OwnedPart::Endpoint, name: name.to_owned() });
-    desired
+    Choice::Desired(desired)
 }
 
 /// Routes and enrichments lead to endpoints that the hub has or gets.

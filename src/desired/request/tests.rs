@@ -200,7 +200,8 @@ fn mistakes_are_named_in_the_words_of_the_request() {
     let elsewhere = HUB.replace("0b1f6471", "00000000");
     let text = mistakes(&state, &request("Reconcile", json!({"hub": elsewhere})));
     assert!(text.starts_with("hub: the hub's subscription 00000000-"), "{text}");
-    let text = mistakes(&state, &request("Offboard", json!({"confirm": "hub2"})));
+    let text =
+        mistakes(&self::state("  allowRemovals: true\n"), &request("Offboard", json!({"confirm": "hub2"})));
     assert_eq!(text, "confirm: `hub2` is not the hub's name; fix: write `hub1`, if that is the hub you mean");
     let text = state.request("{\"kind\":\"Reconcile\",\"kind\":\"Offboard\"}", NOW).unwrap_err().to_string();
     assert!(text.contains("kind: `kind` comes twice; fix: keep one of the two"), "{text}");
@@ -208,7 +209,7 @@ fn mistakes_are_named_in_the_words_of_the_request() {
 
 #[test]
 fn offboarding_takes_what_the_profile_lists() {
-    let state = state("");
+    let state = state("  allowRemovals: true\n");
     let ask = request("Offboard", json!({"confirm": "HUB1", "turnIdentityOff": true}));
     let wanted = desired(choice(&state, &read(&state, &ask), &hub(json!({}))));
     assert!(wanted.owns(OwnedPart::Endpoint, "Telemetry") && wanted.owns(OwnedPart::Route, "all"));
