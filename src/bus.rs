@@ -71,25 +71,9 @@ pub struct ServiceBusQueue {
 }
 
 impl ServiceBusQueue {
-    /// The queue `hub-work` at an endpoint such as `https://ns1.servicebus.windows.net`.
+    /// A queue ([`WORK_QUEUE`] or [`REQUEST_QUEUE`]) at an endpoint such as
+    /// `https://ns1.servicebus.windows.net`.
     pub fn new(
-        endpoint: Url,
-        credential: Arc<dyn TokenCredential>,
-        transport: Arc<dyn HttpClient>,
-    ) -> Result<Self, core_021::Error> {
-        Self::named(WORK_QUEUE, endpoint, credential, transport)
-    }
-
-    /// The queue that operators' requests go through.
-    pub fn of_requests(
-        endpoint: Url,
-        credential: Arc<dyn TokenCredential>,
-        transport: Arc<dyn HttpClient>,
-    ) -> Result<Self, core_021::Error> {
-        Self::named(REQUEST_QUEUE, endpoint, credential, transport)
-    }
-
-    fn named(
         name: &'static str,
         endpoint: Url,
         credential: Arc<dyn TokenCredential>,

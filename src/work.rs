@@ -193,8 +193,8 @@ impl WorkItem {
     }
 
     /// Whether the request that it holds is the one that it names: whoever sends messages may say anything.
-    pub fn is_true_to(&self, request: Option<&Value>) -> bool {
-        let (Some(origin), Some(request)) = (&self.origin, request) else { return false };
+    pub fn is_true(&self) -> bool {
+        let (Some(origin), Some(request)) = (&self.origin, &self.request) else { return false };
         origin.digest == desired::digest_of(request)
             && request.get("id").and_then(Value::as_str) == Some(origin.id.as_str())
     }

@@ -10,7 +10,7 @@ use std::{
 use azure_core::http::HttpClient;
 use hubward::{
     arm::ArmWriter,
-    bus::ServiceBusQueue,
+    bus::{ServiceBusQueue, WORK_QUEUE},
     config::{HandlerSettings, ProcessEnvironment, ProfilesSource},
     connect,
     functions::{self, App},
@@ -44,7 +44,12 @@ async fn run(settings: HandlerSettings, telemetry: telemetry::Telemetry) -> anyh
     let azure = &settings.azure;
     let transport: Arc<dyn HttpClient> = Arc::new(connect::http_client()?);
     let credential = connect::credential(azure, transport.clone())?;
-    let queue = ServiceBusQueue::new(settings.bus_endpoint.clone(), credential.clone(), transport.clone())?;
+    let queue = ServiceBusQueue::new(
+        WORK_QUEUE,
+        settings.bus_endpoint.clone(),
+        credential.clone(),
+        transport.clone(),
+    )?;
     let profiles = Profiles::new(azure.profiles.clone(), credential.clone(), transport.clone());
     if let ProfilesSource::File(_) = azure.profiles {
         // A packaged document with mistakes will not mend itself: say so now, not at the first event.

@@ -5,13 +5,12 @@ use std::sync::Arc;
 use anyhow::Context;
 use azure_core::{credentials::TokenCredential, http::HttpClient};
 use clap::Args;
-use time::OffsetDateTime;
 
 use super::{Usage, remark};
 use crate::{
     arm::ArmClient,
     bus::ServiceBusQueue,
-    config::{self, AzureSettings, ProcessEnvironment},
+    config::{self, AzureSettings, Mistakes, ProcessEnvironment},
     connect,
     desired::DesiredState,
     local::azurite,
@@ -38,10 +37,14 @@ pub(super) struct HubArgs {
     pub(super) hubs: Vec<String>,
 }
 
+/// Settings that cannot work are a mistake of usage.
+fn setting<T>(read: Result<T, Mistakes>) -> Result<T, Usage> {
+    read.map_err(|mistakes| Usage(mistakes.to_string()))
+}
+
 impl Session {
     pub(super) async fn open() -> anyhow::Result<Self> {
-        let settings =
-            AzureSettings::read(&ProcessEnvironment).map_err(|mistakes| Usage(mistakes.to_string()))?;
+        let settings = setting(AzureSettings::read(&ProcessEnvironment))?;
         let transport: Arc<dyn HttpClient> = Arc::new(connect::http_client()?);
         let credential = connect::credential(&settings, transport.clone())
             .context("no credential; sign in with az login")?;
@@ -51,41 +54,28 @@ impl Session {
         Ok(Self { arm, state, settings, credential, transport })
     }
 
-    /// Where work goes.
-    pub(super) fn queue(&self) -> anyhow::Result<ServiceBusQueue> {
-        let endpoint =
-            config::bus_endpoint(&ProcessEnvironment).map_err(|mistakes| Usage(mistakes.to_string()))?;
-        Ok(ServiceBusQueue::new(endpoint, self.credential.clone(), self.transport.clone())?)
-    }
-
-    /// Where operators' requests go.
-    pub(super) fn requests(&self) -> anyhow::Result<ServiceBusQueue> {
-        let endpoint =
-            config::bus_endpoint(&ProcessEnvironment).map_err(|mistakes| Usage(mistakes.to_string()))?;
-        Ok(ServiceBusQueue::of_requests(endpoint, self.credential.clone(), self.transport.clone())?)
+    /// One of the Service Bus queues.
+    pub(super) fn bus(&self, name: &'static str) -> anyhow::Result<ServiceBusQueue> {
+        let endpoint = setting(config::bus_endpoint(&ProcessEnvironment))?;
+        Ok(ServiceBusQueue::new(name, endpoint, self.credential.clone(), self.transport.clone())?)
     }
 
     /// One of the app's storage queues.
     pub(super) fn storage_queue(&self, name: &str) -> anyhow::Result<StorageQueue> {
-        let usage = |error: &dyn std::fmt::Display| Usage(format!("HUBWARD_QUEUES: {error}"));
-        let address = config::queues(&ProcessEnvironment).map_err(|mistakes| Usage(mistakes.to_string()))?;
+        let address = setting(config::queues(&ProcessEnvironment))?;
         let is_signed = address.query_pairs().any(|(name, _)| name == "sig");
-        let service = if is_signed {
-            QueueService::with_sas(address, self.transport.clone())
-        } else if azurite::is_unsigned(&address) {
-            let signed = azurite::signed(&address, OffsetDateTime::now_utc())?;
-            QueueService::with_sas(signed, self.transport.clone())
+        let service = if is_signed || azurite::is_unsigned(&address) {
+            azurite::open(address, self.transport.clone())?
         } else {
             QueueService::with_token(address, self.credential.clone(), self.transport.clone())
         };
         let queue = service.and_then(|service| service.queue(name, MessageEncoding::shipped()));
-        Ok(queue.map_err(|error| usage(&error))?)
+        Ok(queue.map_err(|error| Usage(format!("HUBWARD_QUEUES: {error}")))?)
     }
 
     /// Where outcomes are kept.
     pub(super) fn outcomes(&self) -> anyhow::Result<BlobStore> {
-        let address =
-            config::outcomes(&ProcessEnvironment).map_err(|mistakes| Usage(mistakes.to_string()))?;
+        let address = setting(config::outcomes(&ProcessEnvironment))?;
         let (credential, transport) = (self.credential.clone(), self.transport.clone());
         Ok(BlobStore::new(connect::container(&self.settings, &address, credential, transport)?))
     }

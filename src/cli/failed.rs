@@ -9,6 +9,7 @@ use time::OffsetDateTime;
 
 use super::{Ending, Usage, azure::Session, print};
 use crate::{
+    bus::REQUEST_QUEUE,
     outcomes::{FAILED_QUEUE, parked::Parked, store::OutcomeStore},
     queue::{MOST_AT_ONCE, StorageQueue, TakenMessage},
 };
@@ -76,7 +77,7 @@ pub(super) async fn run(args: FailedArgs) -> anyhow::Result<Ending> {
                     return Err(Usage(format!("{id} still has mistakes:\n{mistakes}")).into());
                 }
             };
-            session.requests()?.send_request(&request).await?;
+            session.bus(REQUEST_QUEUE)?.send_request(&request).await?;
             queue.delete(&taken.message.id, &taken.pop_receipt).await?;
             print(&format!("{request}: sent again; follow it with: hubward request watch {}\n", request.id));
             Ok(Ending::Fine)

@@ -9,7 +9,7 @@ use uuid::Uuid;
 use super::{Ending, Usage, azure::Session, print};
 use crate::{
     arm::{ArmReader, ArmWriter},
-    bus::WorkQueue,
+    bus::{WORK_QUEUE, WorkQueue},
     model::{
         IotHubId, ResourceId,
         desired::IdentityRef,
@@ -160,7 +160,7 @@ async fn ask(storage: Storage, job: JobSpec) -> anyhow::Result<Ending> {
         return Err(Usage(problems.join("\n")).into());
     }
     let (id, word) = (request.id, request.job.word());
-    session.queue()?.send(&WorkItem::for_job(hub.clone(), request, None)).await?;
+    session.bus(WORK_QUEUE)?.send(&WorkItem::for_job(hub.clone(), request, None)).await?;
     print(&format!("{id}\n"));
     super::remark(&format!("{word} of {} is asked for; its outcome is logged under this id", hub.name()));
     Ok(Ending::Fine)

@@ -6,7 +6,6 @@ use anyhow::Context;
 use azure_core::{credentials::Secret, http::Url};
 use clap::Args;
 use tempfile::TempDir;
-use time::OffsetDateTime;
 
 use super::{Ending, HandlerArgs, Usage, package, print, remark};
 use crate::{
@@ -82,11 +81,8 @@ fn secret(text: &str) -> Result<Secret, std::convert::Infallible> {
 fn storage(url: &Secret) -> anyhow::Result<QueueService> {
     let wrong = |cause: &dyn std::fmt::Display| Usage(format!("--storage: {cause}"));
     let url = Url::parse(url.secret()).map_err(|error| wrong(&format!("not a URL ({error})")))?;
-    let url = match azurite::is_unsigned(&url) {
-        true => azurite::signed(&url, OffsetDateTime::now_utc())?,
-        false => url,
-    };
-    Ok(QueueService::with_sas(url, Arc::new(connect::http_client()?)).map_err(|error| wrong(&error))?)
+    let opened = azurite::open(url, Arc::new(connect::http_client()?))?;
+    Ok(opened.map_err(|error| wrong(&error))?)
 }
 
 /// A local cloud in a folder of its own, which goes when it goes.

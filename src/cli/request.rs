@@ -103,7 +103,7 @@ pub(super) async fn run(args: RequestArgs) -> anyhow::Result<Ending> {
         What::Send(SendArgs { request: args, to, watch, patience }) => {
             let request = read(&session.state, &args)?;
             match to {
-                To::Bus => session.requests()?.send_request(&request).await?,
+                To::Bus => session.bus(REQUEST_QUEUE)?.send_request(&request).await?,
                 To::Storage => {
                     let queue = session.storage_queue(REQUEST_QUEUE)?;
                     queue.send(&request.json().to_string(), None).await?;

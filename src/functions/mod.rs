@@ -98,16 +98,14 @@ pub fn runtime(app: Arc<App>) -> Runtime {
             let app = asked.clone();
             let trace_parent = parent_of(&context);
             in_trace("requests", app.clone(), trace_parent, async move {
-                let again = trigger.dequeue_count.is_some_and(|count| count > 1);
-                app.request("hub-requests", &trigger.body(), again).await
+                app.request("hub-requests", &trigger.body(), trigger.came_before()).await
             })
         })
         .function("RequestBus", move |trigger: ServiceBusTrigger, context| {
             let app = asked_by_bus.clone();
             let trace_parent = parent_of(&context);
             in_trace("requests", app.clone(), trace_parent, async move {
-                let again = trigger.delivery_count.is_some_and(|count| count > 1);
-                app.request("hub-requests (Service Bus)", &trigger.body, again).await
+                app.request("hub-requests (Service Bus)", &trigger.body, trigger.came_before()).await
             })
         })
         .function("ScheduledExport", move |timer: TimerTrigger, context| {
@@ -120,8 +118,7 @@ pub fn runtime(app: Arc<App>) -> Runtime {
             // A message that is no work item will never be one: trying ten times would not help.
             let item = WorkItem::parse(&trigger.body).map_err(HandlerError::permanent);
             let trace_parent = item.as_ref().ok().and_then(|item| item.trace_parent.clone());
-            // This delivery counts too.
-            let again = trigger.delivery_count.is_some_and(|count| count > 1);
+            let again = trigger.came_before();
             in_trace("work", app.clone(), trace_parent, async move { app.work(item?, again).await })
         })
 }

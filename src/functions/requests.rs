@@ -36,7 +36,7 @@ impl App {
             Err(mistakes) => return self.not_understood(from, text, &mistakes).await,
         };
         let item = WorkItem::for_request(&request, now, telemetry::trace_parent());
-        if let Some(record) = self.ended(&request).await? {
+        if let Some(record) = self.ended(&Origin::of(&request)).await? {
             if again {
                 // Whoever refused it may have been killed before that was told.
                 return self.finish(&item, record).await;
@@ -74,13 +74,8 @@ impl App {
         Ok(response.log(format!("a request is refused: {}", record.causes.join("; "))))
     }
 
-    /// How a request has ended, if it has.
-    pub(super) async fn ended(&self, request: &Request) -> Result<Option<Record>, HandlerError> {
-        self.ended_as(&Origin::of(request)).await
-    }
-
     /// How the request that this names has ended, if it has.
-    pub(super) async fn ended_as(&self, origin: &Origin) -> Result<Option<Record>, HandlerError> {
+    pub(super) async fn ended(&self, origin: &Origin) -> Result<Option<Record>, HandlerError> {
         let Some(store) = &self.store else { return Ok(None) };
         let id = id_of_request(&origin.id, origin.digest);
         store.ended(id).await.map_err(HandlerError::transient)

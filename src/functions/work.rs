@@ -16,7 +16,7 @@ use crate::{
         hub::HubDocument,
         job::{JobDoor, JobId, JobItem, JobPhase, JobStatus},
     },
-    outcomes::{self, Record, Word, of_job, of_look},
+    outcomes::{Record, Word, of_job, of_look},
     plan::HubPlan,
     reconcile::{Aim, Chain, NotFound, Outcome, plan_for},
     work::{Origin, Reason, WorkItem},
@@ -44,6 +44,11 @@ impl App {
         }
     }
 
+    /// Writes to Azure, and waits for nothing longer than this invocation should.
+    fn writer(&self) -> ArmWriter {
+        ArmWriter::new(self.arm.until(Instant::now() + LOOK_UNTIL))
+    }
+
     /// Does what an operator asks for. The request is read anew: guardrails may have changed since.
     async fn asked(&self, state: &DesiredState, item: &WorkItem) -> Result<InvocationResponse, HandlerError> {
         let now = self.arm.clock().now();
@@ -52,22 +57,17 @@ impl App {
             Ok(request) => request,
             Err(mistakes) => {
                 let causes = mistakes.iter().map(ToString::to_string).collect();
-                // What cannot be read may not be what it says it is: its outcome is its own.
-                let outcome_id = match item.is_true_to(item.request.as_deref()) {
-                    true => Record::of(item, Word::Refused, Vec::new(), now).outcome_id,
-                    false => outcomes::id_of(&item.work_id.to_string()),
-                };
-                let record = Record { outcome_id, ..Record::of(item, Word::Refused, causes, now) };
+                let record = Record::of(item, Word::Refused, causes, now);
+                let record = if item.is_true() { record } else { record.of_message(item) };
                 return self.finish(item, record).await;
             }
         };
-        if item.origin.as_ref() != Some(&Origin::of(&request)) {
+        let origin = Origin::of(&request);
+        if item.origin.as_ref() != Some(&origin) {
             let causes = vec!["the message names another request than it holds".to_owned()];
-            let outcome_id = outcomes::id_of(&item.work_id.to_string());
-            let record = Record { outcome_id, ..Record::of(item, Word::Refused, causes, now) };
-            return self.finish(item, record).await;
+            return self.finish(item, Record::of(item, Word::Refused, causes, now).of_message(item)).await;
         }
-        if let Some(record) = self.ended(&request).await? {
+        if let Some(record) = self.ended(&origin).await? {
             // Whoever ended it may have been killed before it was told.
             return self.finish(item, record).await;
         }
@@ -80,7 +80,7 @@ impl App {
 
     /// Plans, and changes nothing.
     async fn plan_only(&self, aim: Aim<'_>, item: &WorkItem) -> Result<InvocationResponse, HandlerError> {
-        let arm = ArmWriter::new(self.arm.until(Instant::now() + LOOK_UNTIL));
+        let arm = self.writer();
         let planned = plan_for(arm.reader(), aim, &item.hub).await;
         let now = self.arm.clock().now();
         let record = match planned {
@@ -108,7 +108,7 @@ impl App {
     /// Looks at one hub, and hands over what is left to do.
     async fn look(&self, aim: Aim<'_>, item: &WorkItem) -> Result<InvocationResponse, HandlerError> {
         let started = Instant::now();
-        let arm = ArmWriter::new(self.arm.until(started + LOOK_UNTIL));
+        let arm = self.writer();
         let not_found = match item.reason {
             Reason::Deleted { .. } => NotFound::Final,
             _ if item.follows >= MISSING_LOOKS => NotFound::Final,
@@ -149,11 +149,11 @@ impl App {
     ) -> Result<InvocationResponse, HandlerError> {
         // The same request, sent once more while the first was at it, must not be done again.
         if let (Some(origin), JobPhase::Wanted { .. }) = (&work.origin, &item.phase)
-            && let Some(record) = self.ended_as(origin).await?
+            && let Some(record) = self.ended(origin).await?
         {
             return self.finish(work, record).await;
         }
-        let arm = ArmWriter::new(self.arm.until(Instant::now() + LOOK_UNTIL));
+        let arm = self.writer();
         let jobs = Jobs { arm: &arm, guardrails: state.guardrails() };
         let (name, kind, request) = (work.hub.name(), item.request.job.word(), item.request.id);
         match jobs.advance(&work.hub, item, again).await {
@@ -169,10 +169,6 @@ impl App {
                 jobs::tell(&report);
                 let (word, causes) = of_job(&report);
                 let record = Record {
-                    outcome_id: match &work.origin {
-                        Some(origin) => outcomes::id_of_request(&origin.id, origin.digest),
-                        None => outcomes::id_of(&request.to_string()),
-                    },
                     looks: item.steps.saturating_add(1),
                     job: serde_json::to_value(&report).ok(),
                     ..Record::of(work, word, causes, self.arm.clock().now())
@@ -189,7 +185,7 @@ impl App {
         item: &WorkItem,
         request: &Request,
     ) -> Result<InvocationResponse, HandlerError> {
-        let arm = ArmWriter::new(self.arm.until(Instant::now() + LOOK_UNTIL));
+        let arm = self.writer();
         let now = self.arm.clock().now();
         let refused = |cause: &str| Record::of(item, Word::Refused, vec![cause.to_owned()], now);
         let hub = match arm.reader().hub(&item.hub).await {

@@ -60,6 +60,13 @@ pub struct ServiceBusTrigger {
     pub application_properties: Map<String, Value>,
 }
 
+impl ServiceBusTrigger {
+    /// Whether it was delivered before: somebody may have begun with it.
+    pub fn came_before(&self) -> bool {
+        self.delivery_count.is_some_and(|count| count > 1)
+    }
+}
+
 impl FromInvocation for ServiceBusTrigger {
     fn from_invocation(invocation: &Invocation, binding: Option<&str>) -> Result<Self, DecodeError> {
         let body = invocation.binding(binding)?.value.text().into_owned();

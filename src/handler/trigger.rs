@@ -95,6 +95,11 @@ impl QueueTrigger {
         decoded.map_or(Cow::Borrowed(&self.text), Cow::Owned)
     }
 
+    /// Whether it was delivered before: somebody may have begun with it.
+    pub fn came_before(&self) -> bool {
+        self.dequeue_count.is_some_and(|count| count > 1)
+    }
+
     /// The message's bytes, for a binding with `"dataType": "binary"`: there the host sends base64.
     /// `None` if the text is not base64.
     pub fn bytes(&self) -> Option<Vec<u8>> {

@@ -1,13 +1,21 @@
 //! [Azurite](https://github.com/Azure/Azurite), Microsoft's emulator of Azure Storage: how to be let in.
 //!
 //! Its account and the account's key are the same everywhere and printed in its documentation, so they are
-//! no secret. Only tests and `hubward local` use them; production has no key.
+//! no secret. Only tests and the command line use them; the handler has no key.
 //!
 //! Facts: <https://learn.microsoft.com/azure/storage/common/storage-connect-azurite>,
 //! <https://learn.microsoft.com/rest/api/storageservices/create-account-sas>.
 
-use azure_core::{credentials::Secret, hmac::hmac_sha256, http::Url};
+use std::sync::Arc;
+
+use azure_core::{
+    credentials::Secret,
+    hmac::hmac_sha256,
+    http::{HttpClient, Url},
+};
 use time::{Duration, OffsetDateTime, format_description::well_known::Rfc3339};
+
+use crate::queue::{QueueError, QueueService};
 
 /// The account that every Azurite has.
 pub const ACCOUNT: &str = "devstoreaccount1";
@@ -58,6 +66,19 @@ pub fn signed(endpoint: &Url, now: OffsetDateTime) -> Result<Url, azure_core::Er
         ("sig", &signature),
     ]);
     Ok(url)
+}
+
+/// The queues behind a URL with a signature, or behind that of [`ACCOUNT`]'s queues without one.
+///
+/// # Errors
+///
+/// The outer one: a signature cannot be made. The inner one: the URL is no such address.
+pub fn open(
+    url: Url,
+    transport: Arc<dyn HttpClient>,
+) -> Result<Result<QueueService, QueueError>, azure_core::Error> {
+    let url = if is_unsigned(&url) { signed(&url, OffsetDateTime::now_utc())? } else { url };
+    Ok(QueueService::with_sas(url, transport))
 }
 
 /// The first segment of the path.

@@ -20,7 +20,7 @@ use crate::{
     jobs::{JobOutcome, JobReport},
     model::IotHubId,
     reconcile::{Outcome, Report},
-    work::{Origin, WorkItem},
+    work::{Origin, Reason, WorkItem},
 };
 
 /// The storage queue that outcomes are written to.
@@ -164,9 +164,11 @@ impl Record {
 
     /// The outcome of a work item.
     pub fn of(item: &WorkItem, outcome: Word, causes: Vec<String>, at: OffsetDateTime) -> Self {
-        let outcome_id = match &item.origin {
-            Some(origin) => id_of_request(&origin.id, origin.digest),
-            None => id_of(&item.work_id.to_string()),
+        let outcome_id = match (&item.origin, &item.reason) {
+            (Some(origin), _) => id_of_request(&origin.id, origin.digest),
+            // Its messages differ from step to step.
+            (None, Reason::Job { item, .. }) => id_of(&item.request.id.to_string()),
+            (None, _) => id_of(&item.work_id.to_string()),
         };
         let trace_id = item.trace_parent.as_deref().and_then(|parent| parent.split('-').nth(1));
         Self {
@@ -178,6 +180,12 @@ impl Record {
             trace_id: trace_id.map(str::to_owned),
             ..Self::new(outcome_id, outcome, causes, at)
         }
+    }
+
+    /// As the outcome of the message alone: what it says of a request may not be so.
+    #[must_use]
+    pub fn of_message(self, item: &WorkItem) -> Self {
+        Self { outcome_id: id_of(&item.work_id.to_string()), ..self }
     }
 
     /// With what a look at a hub came to.

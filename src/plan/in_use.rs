@@ -83,12 +83,7 @@ pub(super) fn detachable(
 }
 
 /// Identities that are only not listed, and stay because something uses them.
-pub(super) fn kept_identities(
-    desired: &DesiredHub,
-    observed: &ObservedHub,
-    unwanted: &Stale,
-) -> Vec<Warning> {
-    let stale = &removable(desired, observed, unwanted);
+pub(super) fn kept_identities(desired: &DesiredHub, observed: &ObservedHub, stale: &Stale) -> Vec<Warning> {
     let unlisted = observed
         .hub
         .identity()

@@ -167,7 +167,7 @@ pub fn plan(
         profile: desired.profile.clone(),
         steps: Vec::new(),
         blocked: check::check(desired, observed, guardrails, &edit, &grants, &stale),
-        warnings: warning::warnings(desired, observed, guardrails, &unwanted),
+        warnings: warning::warnings(desired, observed, guardrails, &unwanted, &stale),
     };
     if plan.blocked.is_empty() {
         let identity = diff::identity(&desired.identity, &observed.hub.identity()).unwrap_or_default();
@@ -219,7 +219,11 @@ fn steps(
     // nobody could tell afterwards whose they were: they go first. But what still sends with it is
     // moved before that.
     let goes = system == Some(false);
-    let unneeded = unneeded_grants(desired, observed, guardrails, &edit.removals);
+    let unneeded = if desired.revoke_unneeded && guardrails.allow_removals && !goes {
+        unneeded_grants(desired, observed, guardrails, &edit.removals)
+    } else {
+        Vec::new()
+    };
     let revokes: Vec<Step> = if goes { revokes(observed, guardrails) } else { Vec::new() };
     let off = HubEdit {
         identity: IdentityEdit { system: Some(false), ..IdentityEdit::default() }.if_any(),
@@ -239,9 +243,8 @@ fn steps(
     if goes {
         steps.extend(revokes);
         steps.push(Step::edit(off));
-    } else if desired.revoke_unneeded && guardrails.allow_removals {
-        steps.extend(unneeded);
     }
+    steps.extend(unneeded);
     steps
 }
 

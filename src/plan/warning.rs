@@ -99,6 +99,7 @@ pub(super) fn warnings(
     observed: &ObservedHub,
     guardrails: &Guardrails,
     unwanted: &Stale,
+    removable: &Stale,
 ) -> Vec<Warning> {
     let mut warnings = Vec::new();
     let names = observed.hub.preview_settings();
@@ -107,7 +108,7 @@ pub(super) fn warnings(
     }
     if guardrails.allow_removals {
         warnings.extend(in_use::kept_endpoints(desired, observed, unwanted));
-        warnings.extend(in_use::kept_identities(desired, observed, unwanted));
+        warnings.extend(in_use::kept_identities(desired, observed, removable));
     } else {
         // What is named outright is a block.
         let parts = unwanted

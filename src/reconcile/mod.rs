@@ -264,10 +264,9 @@ async fn choose(
     }
     match aim.choice(document, arm.client().clock().now()) {
         Choice::Desired(desired) => Ok(desired),
-        Choice::NoProfile => Err(Outcome::Refused { causes: vec!["no profile matches the hub".into()] }),
         Choice::OutOfScope => Err(out_of_scope(document.id())),
-        Choice::Refused(refusals) => {
-            Err(Outcome::Refused { causes: refusals.iter().map(ToString::to_string).collect() })
+        choice @ (Choice::NoProfile | Choice::Refused(_)) => {
+            Err(Outcome::Refused { causes: choice.causes() })
         }
     }
 }

@@ -6,7 +6,7 @@ use axum::{Router, extract::State, routing::post};
 use azure_core::http::Url;
 use http::{HeaderMap, StatusCode};
 use hubward::{
-    bus::{ServiceBusQueue, WorkQueue},
+    bus::{ServiceBusQueue, WORK_QUEUE, WorkQueue},
     local::{azure::Settings, in_process::InProcess},
     work::WorkItem,
 };
@@ -34,6 +34,7 @@ fn namespace(answers: &[StatusCode]) -> (Namespace, ServiceBusQueue) {
     namespace.answers.lock().unwrap().extend(answers.iter().rev());
     let router = Router::new().route("/hub-work/messages", post(take)).with_state(namespace.clone());
     let queue = ServiceBusQueue::new(
+        WORK_QUEUE,
         Url::parse("https://ns1.servicebus.usgovcloudapi.net").unwrap(),
         Arc::new(SimCredential(Cloud::new(Settings::immediate()).azure.clone())),
         Arc::new(InProcess::new().with("ns1.servicebus.usgovcloudapi.net", router)),

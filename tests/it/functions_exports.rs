@@ -146,15 +146,21 @@ async fn ticks_that_fail_for_hours_lose_no_export_and_make_none_twice() {
     }
 }
 
-#[tokio::test(start_paused = true)]
-async fn a_message_that_comes_again_does_not_ask_again() {
+/// A hub with its identity, whose nightly export has become due: the message that asks for it.
+async fn due() -> (Functions, WorkItem) {
     let functions = Functions::of(false, NIGHTLY);
     let hub = functions.cloud.new_hub("hub1").await;
     functions.cloud.settle(&hub).await;
-    functions.work(&item(hub.clone())).await;
+    functions.work(&item(hub)).await;
     functions.sent();
     functions.tick(datetime!(2026-01-31 00:00:00 UTC)).await;
-    let mut next = functions.sent().remove(0);
+    let next = functions.sent().remove(0);
+    (functions, next)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_message_that_comes_again_does_not_ask_again() {
+    let (functions, mut next) = due().await;
     let is_intended = |item: &WorkItem| matches!(&item.reason, Reason::Job { item, .. } if matches!(item.phase, JobPhase::Intended(_)));
     while !is_intended(&next) {
         functions.work(&serde_json::to_string(&next).unwrap()).await;
@@ -174,13 +180,7 @@ async fn a_message_that_comes_again_does_not_ask_again() {
 
 #[tokio::test(start_paused = true)]
 async fn a_bulk_job_goes_on_in_scheduled_messages_to_its_one_outcome() {
-    let functions = Functions::of(false, NIGHTLY);
-    let hub = functions.cloud.new_hub("hub1").await;
-    functions.cloud.settle(&hub).await;
-    functions.work(&item(hub.clone())).await;
-    functions.sent();
-    functions.tick(datetime!(2026-01-31 00:00:00 UTC)).await;
-    let mut next = functions.sent().remove(0);
+    let (functions, mut next) = due().await;
     let mut steps = 0;
     let answer = loop {
         let (status, answer) = functions.work(&serde_json::to_string(&next).unwrap()).await;

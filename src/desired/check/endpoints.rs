@@ -29,7 +29,8 @@ pub(super) fn endpoint(place: &Place<'_>, around: &Around<'_>, mistakes: &mut Mi
     partition_key(place, mistakes);
 }
 
-pub(super) fn reserved(place: &Place<'_>, mistakes: &mut Mistakes) {
+/// Checks that a name is not one that the service keeps for itself.
+pub(in crate::desired) fn reserved(place: &Place<'_>, mistakes: &mut Mistakes) {
     let Some(name) = place.text() else { return };
     if RESERVED.iter().any(|word| word.eq_ignore_ascii_case(name)) {
         let message = format!("`{name}` is a name that the service keeps for itself");

@@ -13,6 +13,8 @@ mod exports;
 mod file_upload;
 mod routing;
 
+pub(super) use endpoints::reserved;
+
 use super::{
     strict::{Mistake, Mistakes, Place, nearest, shown},
     targets::Fault,
@@ -36,11 +38,6 @@ const MAX_GLOBS: usize = 2000;
 
 const USER_ASSIGNED: &str = "microsoft.managedidentity/userassignedidentities";
 const USER_ASSIGNED_EXAMPLE: &str = "/subscriptions/<guid>/resourceGroups/<group>/providers/Microsoft.ManagedIdentity/userAssignedIdentities/<name>";
-
-/// Checks that a name is not one that the service keeps for itself.
-pub(super) fn reserved(place: &Place<'_>, mistakes: &mut Mistakes) {
-    endpoints::reserved(place, mistakes);
-}
 
 /// Checks a whole document.
 pub(super) fn check(document: &Place<'_>, mistakes: &mut Mistakes) {

@@ -1,6 +1,7 @@
 //! From what a request says to a part of a profile: put into a document of its own, with the guardrails
 //! in force, and checked as one.
 
+use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use super::{Ask, RequestKind};
@@ -86,7 +87,7 @@ impl DesiredState {
                 }
                 self.fragment(&part, &[], mistakes)
             }
-            RequestKind::ExportDevices | RequestKind::ImportDevices => self.job(kind, root, mistakes),
+            RequestKind::ExportDevices | RequestKind::ImportDevices => self.job(kind, root, value, mistakes),
             RequestKind::CancelJob => {
                 let job_id = JobId::try_from(text("jobId")?).ok()?;
                 Some(Ask::CancelJob { job_id })
@@ -106,7 +107,13 @@ impl DesiredState {
     }
 
     /// A bulk job: container and identity are checked as those of a scheduled export.
-    fn job(&self, kind: RequestKind, root: &Place<'_>, mistakes: &mut Mistakes) -> Option<Ask> {
+    fn job(
+        &self,
+        kind: RequestKind,
+        root: &Place<'_>,
+        value: &Value,
+        mistakes: &mut Mistakes,
+    ) -> Option<Ask> {
         let text = |name: &str| root.field(name).text().map(str::to_owned);
         self.sends_as(&root.field("as"), mistakes)?;
         let (container, sends_as, blob_name) = (text("container")?, text("as")?, text("blobName")?);
@@ -139,10 +146,9 @@ impl DesiredState {
                 exclude_keys: !root.field("excludeKeys").is_false(),
             }
         };
-        let through = match root.field("through").text() {
-            Some("resourceManager") => JobDoor::ResourceManager,
-            _ => JobDoor::DataPlane,
-        };
+        // A word that is none has been told by the schema.
+        let through: JobDoor =
+            value.get("through").and_then(|word| JobDoor::deserialize(word).ok()).unwrap_or_default();
         let export = json!({"name": NAME, "schedule": "0 0 0 1 1 *", "container": container, "as": sends_as});
         let part = json!({"identity": identity_for(&sends_as), "exports": [export]});
         match self.fragment(&part, &[("exports[0].", "")], mistakes)? {

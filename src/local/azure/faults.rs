@@ -227,24 +227,31 @@ impl FaultKind {
             | Self::LoseAnswer
             | Self::BadJson
             | Self::Deny
-            | Self::SlowAnswer => true,
+            | Self::SlowAnswer => self.hits_any_call(),
         }
     }
 }
 
 impl FaultKind {
+    /// Whether it is about calls as such, and not about what they are for.
+    fn hits_any_call(self) -> bool {
+        matches!(
+            self,
+            Self::Throttle
+                | Self::ServerError
+                | Self::ResetBefore
+                | Self::LoseAnswer
+                | Self::BadJson
+                | Self::Deny
+                | Self::SlowAnswer
+        )
+    }
+
     /// Whether it can hit a call to a data plane, whose path begins with the host.
     fn applies_to_data(self, method: &str, path: &str) -> bool {
         match self {
-            Self::Throttle
-            | Self::ServerError
-            | Self::ResetBefore
-            | Self::LoseAnswer
-            | Self::BadJson
-            | Self::Deny
-            | Self::SlowAnswer => true,
             Self::FailJob | Self::SlowJob => method == "POST" && path.ends_with("/jobs/create"),
-            _ => false,
+            kind => kind.hits_any_call(),
         }
     }
 }

@@ -40,6 +40,7 @@ mod random;
 mod registry;
 mod registry_import;
 mod resources;
+mod role_definitions;
 mod roles;
 mod router;
 mod samples;
@@ -258,7 +259,7 @@ fn build(settings: &Settings, world: &World, now: OffsetDateTime) -> State {
         }
     }
     for grant in &world.role_assignments {
-        let Some(role) = roles::definition(&grant.role) else { continue };
+        let Some(role) = role_definitions::definition(&grant.role) else { continue };
         let name = grant.name.clone().unwrap_or_else(|| state.random.guid());
         let grant = roles::Assignment::of_old(grant, name, role, old);
         state.assignments.insert(grant.id().to_ascii_lowercase(), grant);

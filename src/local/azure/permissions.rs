@@ -10,7 +10,7 @@ use time::OffsetDateTime;
 
 use super::{
     call::Caller,
-    roles,
+    role_definitions,
     state::{State, is_within},
 };
 
@@ -70,7 +70,7 @@ impl State {
                 && grant.effective <= now
                 && is_within(&here, &grant.scope.to_ascii_lowercase())
         });
-        for role in held.filter_map(|grant| roles::definition(&grant.role)) {
+        for role in held.filter_map(|grant| role_definitions::definition(&grant.role)) {
             entries.push(Entry {
                 actions: role.actions.to_vec(),
                 not_actions: role.not_actions.to_vec(),

@@ -340,7 +340,7 @@ impl World {
             guid(&format!("roleAssignments[{at}].principalId"), &grant.principal_id)?;
             let field = format!("roleAssignments[{at}].scope");
             ResourceId::parse(&grant.scope).map_err(|err| problem(&field, err))?;
-            if super::roles::definition(&grant.role).is_none() {
+            if super::role_definitions::definition(&grant.role).is_none() {
                 return Err(problem(
                     &format!("roleAssignments[{at}].role"),
                     "is not a role that is known here",

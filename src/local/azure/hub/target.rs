@@ -9,7 +9,7 @@ use time::OffsetDateTime;
 use super::{Hub, key_access};
 use crate::local::azure::{
     network::Reach,
-    roles::{BLOB_DATA_CONTRIBUTOR, EVENT_HUBS_DATA_SENDER, SERVICE_BUS_DATA_SENDER},
+    role_definitions::{BLOB_DATA_CONTRIBUTOR, EVENT_HUBS_DATA_SENDER, SERVICE_BUS_DATA_SENDER},
     state::State,
 };
 
