@@ -22,6 +22,7 @@
 //! - [`handler`]: the custom-handler protocol; [`functions`]: the three functions on top of it.
 //! - [`config`], [`connect`], [`profiles`], [`telemetry`]: settings, connections, the loaded document,
 //!   logs and traces.
+//! - [`fleet`]: where every hub stands, as the last resync found it.
 //! - [`rights`]: what we ourselves need to be allowed, and whether we are.
 //! - [`cli`], [`package`]: the command line and the deployable folder.
 //! - [`local`]: a simulated Azure and a stand-in for the Functions host. Never used in production.
@@ -38,6 +39,7 @@ pub mod config;
 pub mod connect;
 pub mod desired;
 pub mod events;
+pub mod fleet;
 pub mod functions;
 pub mod handler;
 pub mod jobs;

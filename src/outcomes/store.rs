@@ -6,6 +6,7 @@
 //! waiting/{outcome id}.json                what a request waits for; goes when it has ended
 //! keys/{id of its key}.json                the request that has an idempotency key
 //! parked/{outcome id}.txt                  what came in and was too long for a message
+//! fleet.json                               where every hub stood at the last resync
 //! ```
 
 use std::sync::Arc;
@@ -17,11 +18,16 @@ use uuid::Uuid;
 use super::{Record, id_of, path_of};
 use crate::{
     blobs::{BlobError, Container},
+    fleet::FleetReport,
     model::IotHubId,
 };
 
 /// Largest record that is read.
 const MAX_RECORD: usize = 1024 * 1024;
+/// What the last resync found.
+const FLEET: &str = "fleet.json";
+/// Largest fleet that is read: ten thousand hubs take some five MiB.
+const MAX_FLEET: usize = 32 * 1024 * 1024;
 
 /// Where outcomes are kept.
 #[async_trait]
@@ -53,6 +59,12 @@ pub trait OutcomeStore: Send + Sync {
 
     /// A text that was kept.
     async fn kept(&self, blob: &str) -> Result<Option<String>, BlobError>;
+
+    /// Writes down what the last resync found.
+    async fn tell_of_fleet(&self, report: &FleetReport) -> Result<(), BlobError>;
+
+    /// What the last resync found.
+    async fn of_fleet(&self) -> Result<Option<FleetReport>, BlobError>;
 }
 
 /// A container of a storage account.
@@ -134,5 +146,15 @@ impl OutcomeStore for BlobStore {
 
     async fn kept(&self, blob: &str) -> Result<Option<String>, BlobError> {
         self.container.text(blob, MAX_RECORD).await
+    }
+
+    async fn tell_of_fleet(&self, report: &FleetReport) -> Result<(), BlobError> {
+        self.container.write(FLEET, json(report)?).await
+    }
+
+    async fn of_fleet(&self) -> Result<Option<FleetReport>, BlobError> {
+        let Some(text) = self.container.text(FLEET, MAX_FLEET).await? else { return Ok(None) };
+        let unreadable = |error| BlobError::Other(format!("`{FLEET}` cannot be read: {error}"));
+        serde_json::from_str(&text).map(Some).map_err(unreadable)
     }
 }
