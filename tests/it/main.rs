@@ -42,6 +42,7 @@ mod handler_invocations;
 mod handler_random;
 mod handler_runtime;
 mod hub_document;
+mod infra;
 mod keys;
 mod matrix;
 mod ncrontab;
