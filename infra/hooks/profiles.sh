@@ -13,7 +13,7 @@ if [ "$exists" = true ]; then
     exit 0
 fi
 if [ ! -f "$file" ]; then
-    echo "There is no $file yet. Write one (profiles.sample.yaml is a start), check it with \`hubward validate\`, then:" >&2
+    echo "There is no $file yet. Write one (profiles.sample.yaml is a start), check it with \`hubward plan\`, then:" >&2
     echo "  az storage blob upload --auth-mode login --account-name $HUBWARD_STORAGE_ACCOUNT" \
         "--container-name $HUBWARD_PROFILES_CONTAINER --name profiles.yaml --file profiles.yaml" >&2
     echo "Until then the functions change nothing." >&2

@@ -21,6 +21,7 @@ mod bulk_jobs_bounds;
 mod bus;
 mod contract;
 mod convergence;
+mod docs;
 mod doctor;
 mod doctor_process;
 mod end_to_end;
