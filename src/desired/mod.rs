@@ -34,7 +34,7 @@ use serde::{Serialize, Serializer};
 use crate::{
     model::{
         IotHubId,
-        desired::{DesiredHub, Guardrails},
+        desired::{DesiredHub, Guardrails, ReservedContainer},
         hub::HubDocument,
     },
     schedule::Ncrontab,
@@ -110,6 +110,13 @@ impl DesiredState {
         Ok(DesiredState { document, guardrails, profiles })
     }
 
+    /// The same, where this container is the app's own and no target for anybody.
+    #[must_use]
+    pub fn reserving(mut self, container: Option<ReservedContainer>) -> Self {
+        self.guardrails.reserved = container;
+        self
+    }
+
     /// What keeps a run small and in its place.
     pub fn guardrails(&self) -> &Guardrails {
         &self.guardrails
@@ -133,6 +140,13 @@ impl DesiredState {
     /// The schedules of all exports: when none of them is due, no hub has to be looked at.
     pub fn export_schedules(&self) -> impl Iterator<Item = &Ncrontab> {
         self.profiles.iter().flat_map(Profile::export_schedules)
+    }
+
+    /// The name of the profile that matches a hub, whether or not it can be used for it.
+    pub fn profile_of(&self, hub: &HubDocument) -> Option<&str> {
+        with_facts(hub, |facts| {
+            self.profiles.iter().find(|profile| profile.matches(facts)).map(Profile::name)
+        })
     }
 
     /// What one hub should be. The first profile that matches it decides, alone.

@@ -70,7 +70,8 @@ fn router(cloud: &Cloud, profiles: &Path, queue: Arc<Recorder>) -> Router {
             ProfilesSource::File(profiles.into()),
             Arc::new(SimCredential(cloud.azure.clone())),
             Arc::new(InProcess::new()),
-        ),
+        )
+        .reserving(Some(&OUTCOMES_CONTAINER.parse().unwrap())),
         reconciler: cloud.reconciler.clone(),
         arm: client,
         queue,

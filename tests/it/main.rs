@@ -47,6 +47,7 @@ mod infra;
 mod keys;
 mod matrix;
 mod ncrontab;
+mod outcomes_away;
 mod plan;
 mod profiles;
 mod profiles_random;
