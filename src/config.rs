@@ -215,6 +215,11 @@ pub fn bus_endpoint(environment: &impl Environment) -> Result<Url, Mistakes> {
     endpoint.filter(|_| reader.mistakes.is_empty()).ok_or(Mistakes(reader.mistakes))
 }
 
+/// The master key of a Functions host whose admin API is used: `HUBWARD_HOST_KEY`. Never shown.
+pub fn host_key(environment: &impl Environment) -> Option<String> {
+    environment.get("HUBWARD_HOST_KEY")
+}
+
 /// The log filter: `RUST_LOG`, or `info`.
 pub fn log_filter(environment: &impl Environment) -> String {
     environment.get("RUST_LOG").unwrap_or_else(|| "info".to_owned())

@@ -55,6 +55,11 @@ impl Session {
         Ok(Self { arm, state, settings, credential, transport })
     }
 
+    /// How calls travel.
+    pub(super) fn transport(&self) -> &dyn HttpClient {
+        self.transport.as_ref()
+    }
+
     /// One of the Service Bus queues.
     pub(super) fn bus(&self, name: &'static str) -> anyhow::Result<ServiceBusQueue> {
         let endpoint = setting(config::bus_endpoint(&ProcessEnvironment))?;

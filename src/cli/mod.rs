@@ -12,6 +12,7 @@ mod doctor;
 mod exports;
 mod failed;
 mod grants;
+mod host;
 mod hubs;
 mod jobs;
 mod local;
