@@ -236,6 +236,11 @@ pub fn exports_metrics(environment: &impl Environment) -> bool {
     exports(environment, "OTEL_EXPORTER_OTLP_METRICS_ENDPOINT")
 }
 
+/// Whether logs are to be exported besides, by the same rule.
+pub fn exports_logs(environment: &impl Environment) -> bool {
+    exports(environment, "OTEL_EXPORTER_OTLP_LOGS_ENDPOINT")
+}
+
 fn exports(environment: &impl Environment, own: &str) -> bool {
     ["OTEL_EXPORTER_OTLP_ENDPOINT", own].iter().any(|name| environment.get(name).is_some())
 }

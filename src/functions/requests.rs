@@ -12,7 +12,7 @@ use crate::{
         parked::{MOST_PARKED, Parked},
     },
     reconcile::Chain,
-    telemetry,
+    telemetry::{self, metrics},
     work::{Origin, WorkItem},
 };
 
@@ -86,6 +86,7 @@ impl App {
         let parked = Parked { text: Some(text.to_owned()), ..parked(&record, from) };
         // What is too long for a message has to lie somewhere before it may leave the queue.
         let parked = self.fitting(parked).await.map_err(HandlerError::transient)?;
+        metrics::outcome(record.outcome.name(), None);
         let response = told(&record)?.send(FAILED, message(&parked)?);
         Ok(response.log(format!("a request is refused: {}", record.causes.join("; "))))
     }
@@ -137,6 +138,7 @@ impl App {
         {
             warn!(hub.id = %item.hub, %error, "{}: its last outcome could not be written down", item.hub.name());
         }
+        metrics::outcome(record.outcome.name(), item.origin.as_ref().map(|origin| origin.kind.word()));
         let mut response = told(&record)?;
         if let Some(parked) = parked {
             response = response.send(FAILED, message(&parked)?);

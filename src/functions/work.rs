@@ -19,6 +19,7 @@ use crate::{
     outcomes::{Record, Word, of_job, of_look},
     plan::HubPlan,
     reconcile::{Aim, Chain, NotFound, Outcome, plan_for},
+    telemetry::metrics,
     work::{Origin, Reason, WorkItem},
 };
 
@@ -122,6 +123,7 @@ impl App {
         let reconciler = self.reconciler.with(arm);
         let report = reconciler.reconcile(aim, &item.hub, not_found, &item.chain()).await;
         log::look(&report, started.elapsed());
+        metrics::looked(report.outcome.name(), started.elapsed());
         if let Outcome::Waiting { cause, until, .. } = &report.outcome {
             return self.later(item, cause, *until, report.chain.clone()).await;
         }

@@ -55,11 +55,24 @@ pub enum Word {
 
 impl fmt::Display for Word {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Debug::fmt(self, f)
+        f.write_str(self.name())
     }
 }
 
 impl Word {
+    /// As it is written.
+    pub fn name(self) -> &'static str {
+        match self {
+            Word::InSync => "InSync",
+            Word::Changed => "Changed",
+            Word::Planned => "Planned",
+            Word::Waiting => "Waiting",
+            Word::Blocked => "Blocked",
+            Word::Refused => "Refused",
+            Word::Failed => "Failed",
+        }
+    }
+
     /// Whether it is to be parked.
     pub fn is_parked(self) -> bool {
         matches!(self, Word::Blocked | Word::Refused | Word::Failed)

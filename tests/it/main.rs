@@ -64,3 +64,4 @@ mod servicebus;
 mod shapes;
 mod stories;
 mod support;
+mod telemetry;
