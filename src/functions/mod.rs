@@ -4,6 +4,7 @@
 //! They translate and nothing more. What is understood ends with status 200, whatever came of it;
 //! a function fails only when work could not be made durable, so that its trigger delivers again.
 
+mod campaigns;
 mod events;
 mod exports;
 mod log;
@@ -23,6 +24,7 @@ use uuid::Uuid;
 use crate::{
     arm::ArmClient,
     bus::WorkQueue,
+    campaigns::step::WorkMessage,
     events as hub_events,
     handler::{
         EventGridTrigger, HandlerError, InvocationContext, InvocationResponse, QueueTrigger, Runtime,
@@ -116,10 +118,15 @@ pub fn runtime(app: Arc<App>) -> Runtime {
         .function("Work", move |trigger: ServiceBusTrigger, _: InvocationContext| {
             let app = worker.clone();
             // A message that is no work item will never be one: trying ten times would not help.
-            let item = WorkItem::parse(&trigger.body).map_err(HandlerError::permanent);
-            let trace_parent = item.as_ref().ok().and_then(|item| item.trace_parent.clone());
+            let message = WorkMessage::parse(&trigger.body).map_err(HandlerError::permanent);
+            let trace_parent = message.as_ref().ok().and_then(WorkMessage::trace_parent);
             let again = trigger.came_before();
-            in_trace("work", app.clone(), trace_parent, async move { app.work(item?, again).await })
+            in_trace("work", app.clone(), trace_parent, async move {
+                match message? {
+                    WorkMessage::Hub(item) => app.work(*item, again).await,
+                    WorkMessage::Campaign(step) => app.campaign(step, trigger.session_id.as_deref()).await,
+                }
+            })
         })
 }
 

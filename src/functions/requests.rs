@@ -16,7 +16,7 @@ use crate::{
 };
 
 /// The output bindings, as in `function.json`.
-const OUTCOMES: &str = "outcomes";
+pub(super) const OUTCOMES: &str = "outcomes";
 const FAILED: &str = "failed";
 
 impl App {
@@ -82,7 +82,7 @@ impl App {
     }
 
     /// The digest of another request with the same idempotency key.
-    async fn key_is_taken(&self, request: &Request) -> Result<Option<Uuid>, HandlerError> {
+    pub(super) async fn key_is_taken(&self, request: &Request) -> Result<Option<Uuid>, HandlerError> {
         let Some(store) = &self.store else { return Ok(None) };
         let digest = request.digest();
         let holder = store.claim(&request.id, digest).await.map_err(HandlerError::transient)?;
@@ -140,7 +140,7 @@ impl App {
     }
 
     /// The outcome that holds: the first that was written down.
-    async fn hold(&self, record: Record) -> Result<Record, HandlerError> {
+    pub(super) async fn hold(&self, record: Record) -> Result<Record, HandlerError> {
         match &self.store {
             Some(store) => store.tell(&record).await.map_err(HandlerError::transient),
             None => Ok(record),
@@ -167,6 +167,6 @@ fn told(record: &Record) -> Result<InvocationResponse, HandlerError> {
     Ok(InvocationResponse::new().send(OUTCOMES, message(&record.as_message())?))
 }
 
-fn message(value: &impl serde::Serialize) -> Result<OutputMessage, HandlerError> {
+pub(super) fn message(value: &impl serde::Serialize) -> Result<OutputMessage, HandlerError> {
     OutputMessage::json(value).map_err(HandlerError::permanent)
 }

@@ -85,6 +85,9 @@ pub struct Record {
     /// The profile, if one asks for it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub profile: Option<String>,
+    /// The campaign, if it is one's own end or pause.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub campaign: Option<String>,
     /// The request, if it was one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub request: Option<Origin>,
@@ -146,6 +149,7 @@ impl Record {
             causes,
             hub: None,
             profile: None,
+            campaign: None,
             request: None,
             steps: Vec::new(),
             plan: Vec::new(),

@@ -46,7 +46,7 @@ pub(crate) struct Told {
 }
 
 impl Told {
-    fn add(&mut self, answer: &Value) {
+    pub(crate) fn add(&mut self, answer: &Value) {
         let texts = |name: &str| {
             let list = answer["Outputs"][name].as_array().cloned().unwrap_or_default();
             list.into_iter().map(|text| text.as_str().unwrap().to_owned()).collect::<Vec<_>>()
