@@ -7,6 +7,7 @@
 mod apply;
 mod azure;
 mod bench;
+mod campaign;
 mod demo;
 mod doctor;
 mod exports;
@@ -48,6 +49,8 @@ enum Command {
     Hubs(hubs::HubsArgs),
     /// Check, send and follow operators' requests.
     Request(request::RequestArgs),
+    /// Bring a profile to a fleet wave by wave.
+    Campaign(campaign::CampaignArgs),
     /// See what did not end well, send it again, or drop it.
     Failed(failed::FailedArgs),
     /// Show what our own identity may do, what is missing, and what grants it.
@@ -142,6 +145,7 @@ async fn run(cli: Cli) -> anyhow::Result<Ending> {
         Command::Apply(args) => apply::run(args).await,
         Command::Hubs(args) => hubs::run(args).await,
         Command::Request(args) => request::run(args).await,
+        Command::Campaign(args) => campaign::run(args).await,
         Command::Failed(args) => failed::run(args).await,
         Command::Completions { shell } => {
             let mut script = Vec::new();

@@ -4,6 +4,7 @@
 //! They translate and nothing more. What is understood ends with status 200, whatever came of it;
 //! a function fails only when work could not be made durable, so that its trigger delivers again.
 
+mod campaigns;
 mod events;
 mod exports;
 mod log;
@@ -24,6 +25,7 @@ use uuid::Uuid;
 use crate::{
     arm::ArmClient,
     bus::{REQUEST_QUEUE, WORK_QUEUE, WorkQueue},
+    campaigns::step::WorkMessage,
     events as hub_events,
     handler::{
         EventGridTrigger, HandlerError, InvocationContext, InvocationResponse, QueueTrigger, Runtime,
@@ -129,16 +131,21 @@ pub fn runtime(app: Arc<App>) -> Runtime {
         .function("Work", move |trigger: ServiceBusTrigger, context| {
             let app = worker.clone();
             // A message that is no work item will never be one: trying ten times would not help.
-            let item = WorkItem::parse(&trigger.body).map_err(HandlerError::permanent);
+            let message = WorkMessage::parse(&trigger.body).map_err(HandlerError::permanent);
             let mut call = Invoked::new("Work", "pubsub", &context).by_message(
                 WORK_QUEUE,
                 trigger.message_id.clone(),
                 trigger.enqueued_time,
             );
             // The trace of what led to it, and not that of the host's delivery.
-            call.parent = item.as_ref().ok().and_then(|item| item.trace_parent.clone()).or(call.parent);
+            call.parent = message.as_ref().ok().and_then(WorkMessage::trace_parent).or(call.parent);
             let again = trigger.came_before();
-            call.run(app.clone(), async move { app.work(item?, again).await })
+            call.run(app.clone(), async move {
+                match message? {
+                    WorkMessage::Hub(item) => app.work(*item, again).await,
+                    WorkMessage::Campaign(step) => app.campaign(step, trigger.session_id.as_deref()).await,
+                }
+            })
         })
 }
 

@@ -17,7 +17,7 @@ use crate::{
 };
 
 /// The output bindings, as in `function.json`.
-const OUTCOMES: &str = "outcomes";
+pub(super) const OUTCOMES: &str = "outcomes";
 const FAILED: &str = "failed";
 /// What an operator has to know when outcomes cannot be kept.
 const STORE_AWAY: &str = "the container that HUBWARD_OUTCOMES names cannot be used; work goes on as soon as it can: see \
@@ -197,7 +197,7 @@ impl App {
     }
 
     /// The outcome that holds: the first that was written down.
-    async fn hold(&self, record: &Record) -> Result<Record, BlobError> {
+    pub(super) async fn hold(&self, record: &Record) -> Result<Record, BlobError> {
         match &self.store {
             Some(store) => store.tell(record).await,
             None => Ok(record.clone()),
@@ -234,6 +234,6 @@ fn told(record: &Record) -> Result<InvocationResponse, HandlerError> {
     Ok(InvocationResponse::new().send(OUTCOMES, message(&record.as_message())?))
 }
 
-fn message(value: &impl serde::Serialize) -> Result<OutputMessage, HandlerError> {
+pub(super) fn message(value: &impl serde::Serialize) -> Result<OutputMessage, HandlerError> {
     OutputMessage::json(value).map_err(HandlerError::permanent)
 }

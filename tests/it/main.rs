@@ -19,6 +19,7 @@ mod bulk_jobs;
 mod bulk_jobs_asking;
 mod bulk_jobs_bounds;
 mod bus;
+mod campaign;
 mod cli_requests;
 mod contract;
 mod convergence;
