@@ -15,6 +15,7 @@ mod azure_sim_support;
 mod azure_sim_targets;
 mod azurite;
 mod azurite_requests;
+mod azurite_thousand;
 mod bulk_jobs;
 mod bulk_jobs_asking;
 mod bulk_jobs_bounds;
