@@ -6,6 +6,7 @@
 
 mod events;
 mod exports;
+mod leftovers;
 mod log;
 mod requests;
 mod work;

@@ -96,11 +96,7 @@ impl App {
         record: Record,
     ) -> Result<InvocationResponse, HandlerError> {
         let record = if item.origin.is_some() { self.hold(record).await? } else { record };
-        if let Some(store) = &self.store
-            && let Err(error) = store.tell_of_hub(&item.hub, &record).await
-        {
-            warn!(hub.id = %item.hub, %error, "{}: its last outcome could not be written down", item.hub.name());
-        }
+        self.write_down(item, &record).await?;
         let mut response = told(&record)?;
         // A hub that no profile matches is no failure.
         if record.outcome == Word::Failed || (item.origin.is_some() && record.outcome.is_parked()) {

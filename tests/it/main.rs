@@ -45,6 +45,7 @@ mod hub_document;
 mod keys;
 mod matrix;
 mod ncrontab;
+mod offboarding;
 mod plan;
 mod profiles;
 mod profiles_random;
