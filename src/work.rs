@@ -140,6 +140,9 @@ pub enum Reason {
     Leftovers {
         /// The run that noticed it.
         run: Uuid,
+        /// Whether a hub that is there is then looked at as always.
+        #[serde(default)]
+        then_look: bool,
         /// When it is looked at again; absent for at once.
         #[serde(default, with = "time::serde::rfc3339::option", skip_serializing_if = "Option::is_none")]
         due: Option<OffsetDateTime>,
@@ -184,19 +187,26 @@ impl WorkItem {
         }
     }
 
-    /// A look for what a hub has left behind, found by a run. The same hub in the same run gives the same message id.
+    /// A look for what a hub has left behind, found by a run; a hub that is there is then looked at as always. The same hub in the same run gives the same message id.
     pub fn for_leftovers(hub: IotHubId, run: Uuid) -> Self {
         Self {
             schema: Schema::V1,
             work_id: derive(&hub, &["leftovers", &run.to_string()]),
             hub,
-            reason: Reason::Leftovers { run, due: None, chain: Chain::default() },
+            reason: Reason::Leftovers { run, then_look: true, due: None, chain: Chain::default() },
             origin: None,
             request: None,
             received_at: None,
             follows: 0,
             trace_parent: None,
         }
+    }
+
+    /// A look for what a hub has left behind that has another principal now. The hub itself has just been looked at.
+    pub fn for_former_principal(hub: IotHubId, principal: &str) -> Self {
+        let run = derive(&hub, &["former", principal]);
+        let reason = Reason::Leftovers { run, then_look: false, due: None, chain: Chain::default() };
+        Self { reason, ..Self::for_leftovers(hub, run) }
     }
 
     /// Work that an operator asks for. The same request gives the same message id.
@@ -306,11 +316,11 @@ impl WorkItem {
     /// The next look for what the hub has left behind.
     pub fn leftovers_again(&self, due: OffsetDateTime, chain: Chain) -> Self {
         let due = round_up(due);
-        let run = match &self.reason {
-            Reason::Leftovers { run, .. } => *run,
-            _ => self.work_id,
+        let (run, then_look) = match &self.reason {
+            Reason::Leftovers { run, then_look, .. } => (*run, *then_look),
+            _ => (self.work_id, true),
         };
-        let reason = Reason::Leftovers { run, due: Some(due), chain };
+        let reason = Reason::Leftovers { run, then_look, due: Some(due), chain };
         self.next_look("leftovers", &run.to_string(), due, reason)
     }
 

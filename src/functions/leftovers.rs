@@ -11,7 +11,7 @@ use crate::{
     desired::DesiredState,
     handler::{HandlerError, InvocationResponse},
     offboard::{Certainty, Hints, Sweeper, Swept},
-    outcomes::{Principals, Record, Word, id_of, of_look},
+    outcomes::{Principals, Record, Word, of_look},
     reconcile::{Aim, Chain, Outcome},
     work::{Reason, WorkItem},
 };
@@ -38,21 +38,42 @@ impl App {
             let due = patiently(*until, item.follows, self.arm.clock().now());
             return self.again(item, item.leftovers_again(due, chain), cause, due).await;
         }
-        if swept.is_there == Some(true) {
+        let is_there = swept.is_there == Some(true);
+        if is_there && !is_aside(item) {
             return self.look(Aim::profile(state), item, chain, Some(swept)).await;
         }
-        self.reconciler.forget(&item.hub);
         let (word, causes) = match of_look(&swept.outcome) {
             (Word::InSync, _) if !chain.done.is_empty() => (Word::Changed, Vec::new()),
             other => other,
         };
         let mut record =
             Record::of(item, word, causes, self.arm.clock().now()).with_swept(&swept, &chain.done);
+        if swept.is_there == Some(false) {
+            self.reconciler.forget(&item.hub);
+            record.warnings.push("the hub is gone".to_owned());
+        }
+        if is_there && !word.is_parked() {
+            self.former_are_done(item).await;
+            return self.end(item, record).await;
+        }
         if !word.is_parked() {
-            record.plan = vec!["the hub is gone".to_owned()];
             record.principals = Some(Principals { swept: true, ..Principals::default() });
         }
         self.finish(item, record).await
+    }
+
+    /// Nothing of the hub's former principals is left. How the hub itself stands is written down already, and stays.
+    async fn former_are_done(&self, item: &WorkItem) {
+        let Some(store) = &self.store else { return };
+        let written = async {
+            let Some(mut last) = store.of_hub(&item.hub).await? else { return Ok(()) };
+            let Some(principals) = &mut last.principals else { return Ok(()) };
+            principals.former.clear();
+            store.tell_of_hub(&item.hub, &last).await
+        };
+        if let Err(error) = written.await {
+            warn!(hub.id = %item.hub, %error, "{}: its last outcome could not be written down", item.hub.name());
+        }
     }
 
     /// What earlier looks have written down about a hub.
@@ -77,25 +98,26 @@ impl App {
     /// grants behind: a message to look for them is sent before what tells of it is overwritten.
     pub(super) async fn write_down(&self, item: &WorkItem, record: &Record) -> Result<(), HandlerError> {
         let Some(store) = &self.store else { return Ok(()) };
+        if is_aside(item) && record.outcome == Word::Waiting {
+            return Ok(());
+        }
         let mut record = record.clone();
-        let told = async {
-            let before = store.of_hub(&item.hub).await?.and_then(|record| record.principals);
-            Ok::<_, crate::blobs::BlobError>(before)
-        };
-        let written = match told.await {
-            Ok(before) => {
+        let written = match store.of_hub(&item.hub).await {
+            Ok(last) => {
+                let before = last.and_then(|last| last.principals);
                 let mut gone = None;
                 record.principals = match (record.principals, before) {
                     (Some(now), Some(before)) => {
                         let (now, former) = now.after(&before);
-                        gone = former;
+                        // An identity that we turn off has its grants taken away before it goes.
+                        let by_us = record.outcome == Word::Changed && now.system.is_none();
+                        gone = former.filter(|_| !by_us);
                         Some(now)
                     }
                     (now, before) => now.or(before),
                 };
                 if let Some(principal) = gone {
-                    let run = id_of(&format!("leftovers|{principal}"));
-                    let mut next = WorkItem::for_leftovers(item.hub.clone(), run);
+                    let mut next = WorkItem::for_former_principal(item.hub.clone(), &principal);
                     next.trace_parent.clone_from(&item.trace_parent);
                     self.send(&next.received(self.arm.clock().now())).await?;
                 }
@@ -108,6 +130,11 @@ impl App {
         }
         Ok(())
     }
+}
+
+/// Whether the item is about the hub's former principals alone.
+fn is_aside(item: &WorkItem) -> bool {
+    matches!(item.reason, Reason::Leftovers { then_look: false, .. })
 }
 
 /// What came of a look at a hub that left something behind: what could not be taken away is no success.

@@ -97,6 +97,15 @@ impl App {
     ) -> Result<InvocationResponse, HandlerError> {
         let record = if item.origin.is_some() { self.hold(record).await? } else { record };
         self.write_down(item, &record).await?;
+        self.end(item, record).await
+    }
+
+    /// Tells the outcome of work, and parks what did not end well.
+    pub(super) async fn end(
+        &self,
+        item: &WorkItem,
+        record: Record,
+    ) -> Result<InvocationResponse, HandlerError> {
         let mut response = told(&record)?;
         // A hub that no profile matches is no failure.
         if record.outcome == Word::Failed || (item.origin.is_some() && record.outcome.is_parked()) {
