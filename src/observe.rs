@@ -75,6 +75,11 @@ impl Observer {
         Ok(self.document.as_ref())
     }
 
+    /// The hub's document, as it was last seen in this look.
+    pub fn seen(&self) -> Option<&HubDocument> {
+        self.document.as_ref()
+    }
+
     /// Whether the hub was looked for and is not there, or on its way out.
     pub fn is_without_hub(&self) -> bool {
         self.document.as_ref().is_none_or(HubDocument::is_being_deleted)

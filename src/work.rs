@@ -135,6 +135,21 @@ pub enum Reason {
         #[serde(flatten)]
         chain: Chain,
     },
+    /// The hub may have left grants behind: it is gone, was made again, or got another principal.
+    #[serde(rename_all = "camelCase")]
+    Leftovers {
+        /// The run that noticed it.
+        run: Uuid,
+        /// Whether a hub that is there is then looked at as always.
+        #[serde(default)]
+        then_look: bool,
+        /// When it is looked at again; absent for at once.
+        #[serde(default, with = "time::serde::rfc3339::option", skip_serializing_if = "Option::is_none")]
+        due: Option<OffsetDateTime>,
+        /// What the look before handed over.
+        #[serde(flatten)]
+        chain: Chain,
+    },
     /// A bulk job of the hub is asked for, or goes on.
     #[serde(rename_all = "camelCase")]
     Job {
@@ -170,6 +185,28 @@ impl WorkItem {
             follows: 0,
             trace_parent,
         }
+    }
+
+    /// A look for what a hub has left behind, found by a run; a hub that is there is then looked at as always. The same hub in the same run gives the same message id.
+    pub fn for_leftovers(hub: IotHubId, run: Uuid) -> Self {
+        Self {
+            schema: Schema::V1,
+            work_id: derive(&hub, &["leftovers", &run.to_string()]),
+            hub,
+            reason: Reason::Leftovers { run, then_look: true, due: None, chain: Chain::default() },
+            origin: None,
+            request: None,
+            received_at: None,
+            follows: 0,
+            trace_parent: None,
+        }
+    }
+
+    /// A look for what a hub has left behind that has another principal now. The hub itself has just been looked at.
+    pub fn for_former_principal(hub: IotHubId, principal: &str) -> Self {
+        let run = derive(&hub, &["former", principal]);
+        let reason = Reason::Leftovers { run, then_look: false, due: None, chain: Chain::default() };
+        Self { reason, ..Self::for_leftovers(hub, run) }
     }
 
     /// Work that an operator asks for. The same request gives the same message id.
@@ -264,12 +301,32 @@ impl WorkItem {
     /// would be forgotten.
     pub fn follow_up(&self, waited_for: &str, due: OffsetDateTime, chain: Chain) -> Self {
         let due = round_up(due);
-        let (kind, key) = match &self.origin {
-            Some(origin) => ("request", format!("{}|{}", origin.id, origin.digest)),
-            None => ("follow-up", String::new()),
+        let reason = match &self.reason {
+            Reason::Request { .. } => Reason::Request { due: Some(due), chain },
+            _ => Reason::FollowUp { waited_for: waited_for.to_owned(), due, chain },
         };
+        match &self.origin {
+            Some(origin) => {
+                self.next_look("request", &format!("{}|{}", origin.id, origin.digest), due, reason)
+            }
+            None => self.next_look("follow-up", "", due, reason),
+        }
+    }
+
+    /// The next look for what the hub has left behind.
+    pub fn leftovers_again(&self, due: OffsetDateTime, chain: Chain) -> Self {
+        let due = round_up(due);
+        let (run, then_look) = match &self.reason {
+            Reason::Leftovers { run, then_look, .. } => (*run, *then_look),
+            _ => (self.work_id, true),
+        };
+        let reason = Reason::Leftovers { run, then_look, due: Some(due), chain };
+        self.next_look("leftovers", &run.to_string(), due, reason)
+    }
+
+    fn next_look(&self, kind: &str, key: &str, due: OffsetDateTime, reason: Reason) -> Self {
         let ids = (0..).map(|turn: u32| {
-            derive(&self.hub, &[kind, &key, &due.unix_timestamp().to_string(), &turn.to_string()])
+            derive(&self.hub, &[kind, key, &due.unix_timestamp().to_string(), &turn.to_string()])
         });
         // The item followed may itself be the n-th for this time, if it came early.
         let mut ids = ids.take(64);
@@ -284,10 +341,6 @@ impl WorkItem {
                 candidate = ids.next();
             }
         }
-        let reason = match &self.reason {
-            Reason::Request { .. } => Reason::Request { due: Some(due), chain },
-            _ => Reason::FollowUp { waited_for: waited_for.to_owned(), due, chain },
-        };
         Self { work_id, reason, follows: self.follows.saturating_add(1), ..self.clone() }
     }
 
@@ -295,7 +348,7 @@ impl WorkItem {
     pub fn due(&self) -> Option<OffsetDateTime> {
         match &self.reason {
             Reason::FollowUp { due, .. } => Some(*due),
-            Reason::Job { due, .. } | Reason::Request { due, .. } => *due,
+            Reason::Job { due, .. } | Reason::Request { due, .. } | Reason::Leftovers { due, .. } => *due,
             Reason::Written { .. } | Reason::Deleted { .. } => None,
         }
     }
@@ -303,7 +356,9 @@ impl WorkItem {
     /// What the look before this one handed over.
     pub fn chain(&self) -> Chain {
         match &self.reason {
-            Reason::FollowUp { chain, .. } | Reason::Request { chain, .. } => chain.clone(),
+            Reason::FollowUp { chain, .. }
+            | Reason::Request { chain, .. }
+            | Reason::Leftovers { chain, .. } => chain.clone(),
             Reason::Written { .. } | Reason::Deleted { .. } | Reason::Job { .. } => Chain::default(),
         }
     }

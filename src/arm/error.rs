@@ -141,6 +141,11 @@ impl ArmError {
         matches!(self, ArmError::Refused(refusal) if refusal.status == 404)
     }
 
+    /// Whether somebody has put a lock on what was to be written or deleted.
+    pub fn is_locked(&self) -> bool {
+        matches!(self, ArmError::Refused(refusal) if refusal.has_code("ScopeLocked"))
+    }
+
     /// The service's code, if it answered.
     pub fn code(&self) -> Option<&str> {
         match self {
@@ -190,6 +195,10 @@ impl Refusal {
         }
         if self.has_code("RoleAssignmentExists") {
             return Reaction::AlreadyThere;
+        }
+        // A person has put it there, and only a person takes it away.
+        if self.has_code("ScopeLocked") {
+            return Reaction::Fail;
         }
         // Cosmos DB has no code of its own for a principal that is new to it.
         if self.has_code("PrincipalNotFound") || self.message.contains("was not found in the AAD tenant") {
@@ -383,6 +392,7 @@ mod tests {
             (400, r#"{"error":{"code":"RoleAssignmentUpdateNotPermitted","message":"x"}}"#, Reaction::Fail),
             (403, r#"{"error":{"code":"LinkedAuthorizationFailed","message":"x"}}"#, Reaction::Fail),
             (409, r#"{"code":409004,"message":"IotHub name 'h' not available"}"#, Reaction::Fail),
+            (409, r#"{"error":{"code":"ScopeLocked","message":"x"}}"#, Reaction::Fail),
             (409, r#"{"message":"the previous update is still going on"}"#, Reaction::Wait(BUSY)),
             (
                 400,

@@ -30,6 +30,9 @@ impl ArmError {
         if refusal.has_code("AuthorizationFailed") {
             return Some("Hubward's own identity lacks the right for this".to_owned());
         }
+        if refusal.has_code("ScopeLocked") {
+            return Some("a lock is in the way: remove it, or remove the role by hand".to_owned());
+        }
         if refusal.has_code("RoleAssignmentLimitExceeded") {
             return Some(
                 "the subscription is full: remove unused role assignments, or share a user-assigned identity"

@@ -248,10 +248,10 @@ impl Runner<'_> {
                 let cause = row.cause.take();
                 row.to(Standing::Waiting, now, cause);
             }
-            Standing::RolledBack | Standing::NotRolledBack if at.goes_on && row.back_turn <= wave.again => {
-                if wave.again > 0 {
-                    row.to(Standing::Waiting, now, None);
-                }
+            Standing::RolledBack | Standing::NotRolledBack
+                if at.goes_on && wave.again > 0 && row.back_turn <= wave.again =>
+            {
+                row.to(Standing::Waiting, now, None);
             }
             Standing::BackRecorded => self.take_back(at, row).await?,
             Standing::GoingBack => self.came_back(at, row).await?,

@@ -27,15 +27,15 @@
 //!
 //! The reference for authors is `docs/profiles.md`.
 
-use std::{fmt, sync::LazyLock};
+use std::{collections::BTreeSet, fmt, sync::LazyLock};
 
 use serde::{Serialize, Serializer};
 
 use crate::{
     model::{
-        IotHubId,
+        IotHubId, ResourceId,
         desired::{DesiredHub, Guardrails, ReservedContainer},
-        hub::HubDocument,
+        hub::{EndpointKind, HubDocument},
     },
     schedule::Ncrontab,
 };
@@ -146,6 +146,33 @@ impl DesiredState {
     /// What all profiles together ask for, before any hub has filled in its names.
     pub fn demand(&self) -> Demand {
         Demand::of(&self.profiles, &self.guardrails)
+    }
+
+    /// The Cosmos DB accounts that the guardrails or the profiles name, and whether those are all: profiles may
+    /// name others with placeholders.
+    pub fn cosmos_accounts(&self) -> (BTreeSet<ResourceId>, bool) {
+        const ACCOUNT: &str = "microsoft.documentdb/databaseaccounts";
+        let account = |id: &ResourceId| {
+            let mut id = id.clone();
+            while id.resource_type()? != ACCOUNT {
+                id = id.parent()?;
+            }
+            Some(id)
+        };
+        let mut accounts: BTreeSet<ResourceId> = self.guardrails.targets.iter().filter_map(account).collect();
+        let mut is_all = true;
+        let templates = self.profiles.iter().flat_map(Profile::sends).map(|sends| sends.template);
+        for template in
+            templates.filter(|template| template.kind().endpoint_kind() == EndpointKind::CosmosDbContainer)
+        {
+            // An id with its nine parts up to the account's name.
+            let text = template.text().split('/').take(9).collect::<Vec<_>>().join("/");
+            match ResourceId::parse(&text) {
+                Ok(id) => accounts.extend(account(&id)),
+                Err(_) => is_all = false,
+            }
+        }
+        (accounts, is_all)
     }
 
     /// The schedules of all exports: when none of them is due, no hub has to be looked at.

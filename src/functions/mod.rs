@@ -7,6 +7,7 @@
 mod campaigns;
 mod events;
 mod exports;
+mod leftovers;
 mod log;
 mod requests;
 mod work;

@@ -133,13 +133,19 @@ impl App {
             Ok(kept) => kept,
             Err(error) => return self.unkept(item, chain, &error).await,
         };
-        if let Some(store) = &self.store
-            && let Err(error) = store.tell_of_hub(&item.hub, &record).await
-        {
-            warn!(hub.id = %item.hub, %error, "{}: its last outcome could not be written down", item.hub.name());
-        }
+        self.write_down(item, &record).await?;
+        self.end(item, &record, parked)
+    }
+
+    /// Tells the outcome of work, and parks what did not end well.
+    pub(super) fn end(
+        &self,
+        item: &WorkItem,
+        record: &Record,
+        parked: Option<Parked>,
+    ) -> Result<InvocationResponse, HandlerError> {
         metrics::outcome(record.outcome.name(), item.origin.as_ref().map(|origin| origin.kind.word()));
-        let mut response = told(&record)?;
+        let mut response = told(record)?;
         if let Some(parked) = parked {
             response = response.send(FAILED, message(&parked)?);
         }

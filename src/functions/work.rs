@@ -6,7 +6,7 @@ use time::OffsetDateTime;
 use tokio::time::Instant;
 use tracing::{info, warn};
 
-use super::{App, LOOK_UNTIL, log, requests::Known};
+use super::{App, LOOK_UNTIL, leftovers, log, requests::Known};
 use crate::{
     arm::{ArmError, ArmWriter, Reaction},
     desired::{DesiredState, Request, Wanted},
@@ -16,6 +16,7 @@ use crate::{
         hub::HubDocument,
         job::{JobDoor, JobId, JobItem, JobPhase, JobStatus},
     },
+    offboard::Swept,
     outcomes::{Record, Word, of_job, of_look},
     plan::HubPlan,
     reconcile::{Aim, Chain, NotFound, Outcome, plan_for},
@@ -24,7 +25,7 @@ use crate::{
 };
 
 /// Looks of one chain after which a hub that is "not found" is gone.
-const MISSING_LOOKS: u32 = 3;
+pub(super) const MISSING_LOOKS: u32 = 3;
 /// Looks of one chain after which the pauses between them grow.
 const PATIENT_LOOKS: u32 = 20;
 /// Longest pause between looks.
@@ -39,14 +40,15 @@ impl App {
         match &item.reason {
             Reason::Job { item: job, .. } => self.job(&state, &item, job, again).await,
             Reason::Request { .. } => self.asked(&state, &item).await,
-            Reason::Written { .. } | Reason::Deleted { .. } | Reason::FollowUp { .. } => {
-                self.look(Aim::profile(&state), &item).await
+            Reason::Deleted { .. } | Reason::Leftovers { .. } => self.leftovers(&state, &item).await,
+            Reason::Written { .. } | Reason::FollowUp { .. } => {
+                self.look(Aim::profile(&state), &item, item.chain(), None).await
             }
         }
     }
 
     /// Writes to Azure, and waits for nothing longer than this invocation should.
-    fn writer(&self) -> ArmWriter {
+    pub(super) fn writer(&self) -> ArmWriter {
         ArmWriter::new(self.arm.until(Instant::now() + LOOK_UNTIL))
     }
 
@@ -81,7 +83,11 @@ impl App {
             return self.about_jobs(state, item, &request).await;
         }
         let aim = Aim { state, request: Some(&request) };
-        if request.dry_run { self.plan_only(aim, item).await } else { self.look(aim, item).await }
+        if request.dry_run {
+            self.plan_only(aim, item).await
+        } else {
+            self.look(aim, item, item.chain(), None).await
+        }
     }
 
     /// Plans, and changes nothing.
@@ -111,24 +117,41 @@ impl App {
         self.finish(item, record).await
     }
 
-    /// Looks at one hub, and hands over what is left to do.
-    async fn look(&self, aim: Aim<'_>, item: &WorkItem) -> Result<InvocationResponse, HandlerError> {
+    /// Looks at one hub, and hands over what is left to do. `swept` is what came of the look for what it left
+    /// behind, if there was one.
+    pub(super) async fn look(
+        &self,
+        aim: Aim<'_>,
+        item: &WorkItem,
+        chain: Chain,
+        swept: Option<Swept>,
+    ) -> Result<InvocationResponse, HandlerError> {
         let started = Instant::now();
         let arm = self.writer();
-        let not_found = match item.reason {
-            Reason::Deleted { .. } => NotFound::Final,
-            _ if item.follows >= MISSING_LOOKS => NotFound::Final,
-            _ => NotFound::MayPass,
-        };
+        let not_found = if item.follows >= MISSING_LOOKS { NotFound::Final } else { NotFound::MayPass };
         let reconciler = self.reconciler.with(arm);
-        let report = reconciler.reconcile(aim, &item.hub, not_found, &item.chain()).await;
+        let report = reconciler.reconcile(aim, &item.hub, not_found, &chain).await;
         log::look(&report, started.elapsed());
         metrics::looked(report.outcome.name(), started.elapsed());
+        let now = self.arm.clock().now();
         if let Outcome::Waiting { cause, until, .. } = &report.outcome {
-            return self.later(item, cause, *until, report.chain.clone()).await;
+            let due = patiently(*until, item.follows, now);
+            let next = leftovers::next(item, cause, due, report.chain.clone(), swept.as_ref());
+            return self.again(item, next, cause, due).await;
         }
-        let (word, causes) = of_look(&report.outcome);
-        let record = Record::of(item, word, causes, self.arm.clock().now()).with_report(&report);
+        if report.is_gone && aim.request.is_none() {
+            // Nobody has told of its deletion.
+            return Box::pin(self.leftovers(aim.state, item)).await;
+        }
+        let (word, causes) = leftovers::with_failure(of_look(&report.outcome), swept.as_ref());
+        let mut record = Record::of(item, word, causes, now).with_report(&report);
+        if let Some(swept) = &swept {
+            record.warnings.extend(swept.warnings.iter().cloned());
+            let is_done = !of_look(&swept.outcome).0.is_parked();
+            if let Some(principals) = record.principals.as_mut().filter(|_| is_done) {
+                principals.swept = true;
+            }
+        }
         self.finish_chain(item, record, report.chain).await
     }
 
@@ -140,14 +163,27 @@ impl App {
         until: OffsetDateTime,
         chain: Chain,
     ) -> Result<InvocationResponse, HandlerError> {
-        let now = self.arm.clock().now();
-        let due = patiently(until, item.follows, now);
+        let due = patiently(until, item.follows, self.arm.clock().now());
         let next = match &item.reason {
             Reason::Job { item: job, .. } => item.next_step(job.taken_up_again(), due),
+            // The search for what a hub left behind goes on with the search.
+            Reason::Leftovers { .. } => item.leftovers_again(due, chain),
             _ => item.follow_up(cause, due, chain),
         };
+        self.again(item, next, cause, due).await
+    }
+
+    /// Sends the message that goes on, and tells what is waited for.
+    pub(super) async fn again(
+        &self,
+        item: &WorkItem,
+        next: WorkItem,
+        cause: &str,
+        due: OffsetDateTime,
+    ) -> Result<InvocationResponse, HandlerError> {
+        let now = self.arm.clock().now();
         self.send(&next).await?;
-        self.waits(item, Record::of(item, Word::Waiting, vec![format!("{cause}, until {due}")], now)).await;
+        self.waits(item, Record::of(item, Word::Waiting, vec![format!("{cause}, until {due}")], now)).await?;
         Ok(InvocationResponse::new().log(format!("{}: Waiting", item.hub.name())))
     }
 
@@ -175,7 +211,7 @@ impl App {
                 self.send(&work.next_step(*item, due)).await?;
                 info!(hub.id = %work.hub, job.request = %request, "{name}: {kind} waits for {waited_for}");
                 let causes = vec![format!("{waited_for}, until {due}")];
-                self.waits(work, Record::of(work, Word::Waiting, causes, self.arm.clock().now())).await;
+                self.waits(work, Record::of(work, Word::Waiting, causes, self.arm.clock().now())).await?;
                 Ok(InvocationResponse::new().log(format!("{name}: {kind} {request}: Waiting")))
             }
             Advance::Done(outcome) => {
@@ -279,18 +315,19 @@ impl App {
     }
 
     /// Tells what is waited for. It is only told: the work goes on by itself.
-    async fn waits(&self, item: &WorkItem, record: Record) {
-        let Some(store) = &self.store else { return };
+    async fn waits(&self, item: &WorkItem, record: Record) -> Result<(), HandlerError> {
+        let Some(store) = &self.store else { return Ok(()) };
         let told = if item.origin.is_some() { store.tell(&record).await.map(|_| ()) } else { Ok(()) };
-        if let Err(error) = told.and(store.tell_of_hub(&item.hub, &record).await) {
+        if let Err(error) = told {
             warn!(hub.id = %item.hub, %error, "{}: what is waited for could not be written down", item.hub.name());
         }
+        self.write_down(item, &record).await
     }
 }
 
 /// Keeps a chain that goes on and on from asking too often: after many looks the pauses double, up
 /// to a quarter of an hour.
-fn patiently(until: OffsetDateTime, follows: u32, now: OffsetDateTime) -> OffsetDateTime {
+pub(super) fn patiently(until: OffsetDateTime, follows: u32, now: OffsetDateTime) -> OffsetDateTime {
     let Some(extra) = follows.checked_sub(PATIENT_LOOKS) else { return until };
     let pause = Duration::from_secs(30).saturating_mul(2u32.saturating_pow(extra.min(8))).min(LONGEST_PAUSE);
     until.max(now + pause)

@@ -8,7 +8,7 @@
 pub mod parked;
 pub mod store;
 
-use std::fmt;
+use std::{collections::BTreeSet, fmt};
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -18,7 +18,8 @@ use uuid::Uuid;
 use crate::{
     apply::StepOutcome,
     jobs::{JobOutcome, JobReport},
-    model::IotHubId,
+    model::{IotHubId, ResourceId},
+    offboard::Swept,
     reconcile::{Outcome, Report},
     work::{Origin, Reason, WorkItem},
 };
@@ -79,6 +80,41 @@ impl Word {
     }
 }
 
+/// Whom a hub acts and has acted as. A hint where to look, no proof: what is ours is told by its name.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Principals {
+    /// The principal of the hub's own identity, when it was last seen.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub system: Option<String>,
+    /// Principals before that one, whose grants have not been looked for yet.
+    #[serde(skip_serializing_if = "BTreeSet::is_empty")]
+    pub former: BTreeSet<String>,
+    /// Cosmos DB accounts that it was granted roles in.
+    #[serde(skip_serializing_if = "BTreeSet::is_empty")]
+    pub cosmos_accounts: BTreeSet<ResourceId>,
+    /// Whether everything of the former ones has just been looked for and taken away.
+    #[serde(skip)]
+    pub swept: bool,
+}
+
+impl Principals {
+    /// What is known now, after what was known before. Tells of a principal that the hub has not any more.
+    pub fn after(mut self, before: &Self) -> (Self, Option<String>) {
+        self.cosmos_accounts.extend(before.cosmos_accounts.iter().cloned());
+        if self.swept {
+            return (self, None);
+        }
+        self.former.extend(before.former.iter().cloned());
+        let gone = before.system.clone().filter(|system| self.system.as_ref() != Some(system));
+        self.former.extend(gone.clone());
+        if let Some(system) = &self.system {
+            self.former.remove(system);
+        }
+        (self, gone)
+    }
+}
+
 /// The record of how work ended.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -116,6 +152,9 @@ pub struct Record {
     /// What an operator should know.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub warnings: Vec<String>,
+    /// Whom the hub acts and has acted as, so that what it leaves behind can be found.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub principals: Option<Principals>,
     /// What the hub says after a write.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub proof: Option<Value>,
@@ -168,6 +207,7 @@ impl Record {
             plan: Vec::new(),
             grants: Vec::new(),
             warnings: Vec::new(),
+            principals: None,
             proof: None,
             job: None,
             received_at: None,
@@ -219,11 +259,27 @@ impl Record {
         let before =
             report.chain.done.iter().take(before).map(|step| json!({"step": step, "outcome": "applied"}));
         self.steps = before.chain(values(report.steps.iter().map(serde_json::to_value).collect())).collect();
+        self.principals = report.system_principal.clone().map(|system| Principals {
+            system,
+            cosmos_accounts: report.grants.iter().filter_map(|grant| account_of(&grant.scope)).collect(),
+            ..Principals::default()
+        });
         self.grants = values(report.grants.iter().map(serde_json::to_value).collect());
         self.warnings = report.warnings.iter().map(ToString::to_string).collect();
         let moved = report.moved_besides.iter().map(|path| format!("somebody else changed {path} meanwhile"));
         self.warnings.extend(moved);
         self.proof = report.proof.as_ref().and_then(|proof| serde_json::to_value(proof).ok());
+        self
+    }
+
+    /// With what came of a look for what the hub has left behind. `done` are the steps of all looks for it.
+    #[must_use]
+    pub fn with_swept(mut self, swept: &Swept, done: &[String]) -> Self {
+        let applied = done.iter().map(|step| json!({"step": step, "outcome": "applied"}));
+        let failed = swept.steps.iter().filter(|step| step.outcome != StepOutcome::Applied);
+        let failed = failed.filter_map(|step| serde_json::to_value(step).ok());
+        self.steps = applied.chain(failed).collect();
+        self.warnings.clone_from(&swept.warnings);
         self
     }
 
@@ -294,6 +350,15 @@ pub fn of_job(report: &JobReport) -> (Word, Vec<String>) {
             (Word::Failed, vec![format!("{name}: the hub does not know its job {job_id} any more")])
         }
     }
+}
+
+/// The Cosmos DB account that a scope lies in.
+fn account_of(scope: &ResourceId) -> Option<ResourceId> {
+    let mut id = scope.clone();
+    while id.resource_type()? != "microsoft.documentdb/databaseaccounts" {
+        id = id.parent()?;
+    }
+    Some(id)
 }
 
 /// The name of a hub's blob: readable, and safe for a path.

@@ -133,7 +133,9 @@ impl Reconciler {
         };
         if matches!(outcome, Outcome::Refused { .. }) && observer.is_without_hub() {
             self.memory.forget(hub);
+            report.is_gone = observer.seen().is_none();
         }
+        report.system_principal = observer.seen().map(|hub| hub.identity().system_principal);
         report.chain.made = observer.made().to_vec();
         let done = report.steps.iter().filter(|step| step.outcome == StepOutcome::Applied);
         report.chain.done = chain.done.iter().cloned().chain(done.map(|step| step.step.clone())).collect();
@@ -145,6 +147,11 @@ impl Reconciler {
         };
         self.end(aim.state, chain, outcome, &mut report);
         report
+    }
+
+    /// Forgets what is remembered of a hub that is gone.
+    pub fn forget(&self, hub: &IotHubId) {
+        self.memory.forget(hub);
     }
 
     /// Ends a look. What may be a mistake to wait for is waited for no longer than for a grant.

@@ -33,6 +33,12 @@ pub struct Report {
     /// What the hub says after a write.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub proof: Option<Proof>,
+    /// The principal of the hub's own identity, if it has one; `None` where the hub was not seen at the end.
+    #[serde(skip)]
+    pub system_principal: Option<Option<String>>,
+    /// Whether it is sure that there is no such hub.
+    #[serde(skip)]
+    pub is_gone: bool,
     /// What the next look of the chain has to know.
     #[serde(skip)]
     pub chain: Chain,
@@ -49,6 +55,8 @@ impl Report {
             warnings: Vec::new(),
             moved_besides: Vec::new(),
             proof: None,
+            system_principal: None,
+            is_gone: false,
             chain: Chain::default(),
         }
     }

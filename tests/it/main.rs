@@ -50,6 +50,7 @@ mod infra;
 mod keys;
 mod matrix;
 mod ncrontab;
+mod offboarding;
 mod outcomes_away;
 mod plan;
 mod profiles;
