@@ -135,6 +135,12 @@ pub enum Reason {
         #[serde(flatten)]
         chain: Chain,
     },
+    /// A resync found that the hub may not be as it should be.
+    #[serde(rename_all = "camelCase")]
+    Resync {
+        /// The run.
+        run: Uuid,
+    },
     /// A bulk job of the hub is asked for, or goes on.
     #[serde(rename_all = "camelCase")]
     Job {
@@ -167,6 +173,21 @@ impl WorkItem {
             origin: None,
             request: None,
             received_at: None,
+            follows: 0,
+            trace_parent,
+        }
+    }
+
+    /// Work that a resync asks for. The same run, on however many instances, gives the same message id.
+    pub fn for_resync(hub: IotHubId, run: Uuid, at: OffsetDateTime, trace_parent: Option<String>) -> Self {
+        Self {
+            schema: Schema::V1,
+            work_id: derive(&hub, &["resync", &run.to_string()]),
+            hub,
+            reason: Reason::Resync { run },
+            origin: None,
+            request: None,
+            received_at: Some(at),
             follows: 0,
             trace_parent,
         }
@@ -296,7 +317,7 @@ impl WorkItem {
         match &self.reason {
             Reason::FollowUp { due, .. } => Some(*due),
             Reason::Job { due, .. } | Reason::Request { due, .. } => *due,
-            Reason::Written { .. } | Reason::Deleted { .. } => None,
+            Reason::Written { .. } | Reason::Deleted { .. } | Reason::Resync { .. } => None,
         }
     }
 
@@ -304,7 +325,9 @@ impl WorkItem {
     pub fn chain(&self) -> Chain {
         match &self.reason {
             Reason::FollowUp { chain, .. } | Reason::Request { chain, .. } => chain.clone(),
-            Reason::Written { .. } | Reason::Deleted { .. } | Reason::Job { .. } => Chain::default(),
+            Reason::Written { .. } | Reason::Deleted { .. } | Reason::Resync { .. } | Reason::Job { .. } => {
+                Chain::default()
+            }
         }
     }
 

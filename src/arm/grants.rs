@@ -9,7 +9,7 @@ use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
 use super::{
     error::{ArmError, Reaction},
-    resources::{AUTHORIZATION, ArmReader, ArmWriter, COSMOS_DB, text},
+    resources::{AUTHORIZATION, ArmReader, ArmWriter, COSMOS_DB, ListPages, text},
 };
 use crate::model::{
     ResourceId,
@@ -36,6 +36,19 @@ impl ArmReader {
         let list = self.list("GET Cosmos DB grants", self.client.url(&path, COSMOS_DB)).await?;
         let grants = list.iter().filter_map(|json| read_cosmos_grant(account, json));
         Ok(grants.filter(|grant| grant.is_of(principal)).collect())
+    }
+
+    /// Everybody's role assignments at a scope, above it and below it, page by page.
+    pub fn fleet_grants(&self, scope: &ResourceId) -> ListPages {
+        let path = format!("{scope}/providers/Microsoft.Authorization/roleAssignments");
+        self.pages("GET fleet grants", self.client.url(&path, AUTHORIZATION))
+    }
+
+    /// What Cosmos DB lets everybody do in an account.
+    pub async fn fleet_cosmos_grants(&self, account: &ResourceId) -> Result<Vec<Grant>, ArmError> {
+        let path = format!("{account}/sqlRoleAssignments");
+        let list = self.list("GET fleet Cosmos DB grants", self.client.url(&path, COSMOS_DB)).await?;
+        Ok(list.iter().filter_map(|json| read_cosmos_grant(account, json)).collect())
     }
 
     /// How many role assignments a subscription has room for; `None` where that cannot be read.
@@ -134,7 +147,8 @@ impl ArmWriter {
     }
 }
 
-fn read_grant(json: &Value) -> Option<Grant> {
+/// A role assignment as Azure shows it.
+pub fn read_grant(json: &Value) -> Option<Grant> {
     let property = |name: &str| text(json, &format!("/properties/{name}"));
     Some(Grant {
         id: text(json, "/id")?.to_owned(),

@@ -38,7 +38,10 @@ impl App {
         match &item.reason {
             Reason::Job { item: job, .. } => self.job(&state, &item, job, again).await,
             Reason::Request { .. } => self.asked(&state, &item).await,
-            Reason::Written { .. } | Reason::Deleted { .. } | Reason::FollowUp { .. } => {
+            Reason::Written { .. }
+            | Reason::Deleted { .. }
+            | Reason::Resync { .. }
+            | Reason::FollowUp { .. } => {
                 self.look(Aim::profile(&state), &item).await
             }
         }
