@@ -60,7 +60,7 @@ pub(super) fn describe(outcome: &Outcome) -> String {
     match outcome {
         Outcome::Refused { causes } => format!("left as it is: {}", causes.join("; ")),
         Outcome::Blocked { causes } => format!("blocked: {}", causes.join("; ")),
-        Outcome::Failed { cause } => cause.clone(),
+        Outcome::Failed { cause } | Outcome::Planned { cause, .. } => cause.clone(),
         Outcome::Waiting { cause, .. } => format!("waiting for {cause}"),
         Outcome::InSync | Outcome::Changed => "in sync".to_owned(),
     }

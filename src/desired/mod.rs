@@ -120,6 +120,17 @@ impl DesiredState {
         self.profiles.iter().map(Profile::name)
     }
 
+    /// The profile that is for the hub of this document, whether or not it can be used for it.
+    pub fn profile_of(&self, hub: &HubDocument) -> Option<&str> {
+        let matches = |facts: &HubFacts<'_>| self.profiles.iter().find(|profile| profile.matches(facts));
+        with_facts(hub, matches).filter(|_| self.guardrails.allows_hub(hub.id())).map(Profile::name)
+    }
+
+    /// Whether the hubs of the profile of this name are changed by campaigns and requests alone.
+    pub fn is_by_campaign(&self, profile: &str) -> bool {
+        self.profiles.iter().any(|known| known.name() == profile && known.is_by_campaign())
+    }
+
     /// What the hub of this document should be.
     pub fn for_document(&self, hub: &HubDocument) -> Choice {
         with_facts(hub, |facts| self.for_hub(facts))

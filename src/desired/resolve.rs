@@ -7,7 +7,7 @@ use super::{
     exports::ExportTemplate,
     profiles::{
         CloudToDeviceDoc, EndpointDoc, EnrichmentDoc, FileUploadDoc, GuardrailsDoc, IdentityDoc, IsoText,
-        MatchDoc, NotificationsDoc, ProfileDoc, RouteDoc,
+        MatchDoc, NotificationsDoc, ProfileDoc, Rollout, RouteDoc,
     },
     targets::{Fault, TargetKind, Template, Values},
 };
@@ -29,6 +29,7 @@ use crate::{
 pub(super) struct Profile {
     path: String,
     name: String,
+    rollout: Rollout,
     conditions: Conditions,
     identity: DesiredIdentity,
     endpoints: Vec<EndpointTemplate>,
@@ -134,6 +135,7 @@ impl Profile {
     pub(super) fn compile(index: usize, doc: &ProfileDoc) -> Result<Profile, Fault> {
         let ProfileDoc {
             name,
+            rollout,
             matching,
             identity,
             endpoints,
@@ -156,6 +158,7 @@ impl Profile {
         Ok(Profile {
             path: format!("profiles[{index}]"),
             name: name.0.clone(),
+            rollout: *rollout,
             conditions: Conditions::compile(matching)?,
             endpoints: endpoints.collect::<Result<_, _>>()?,
             routes: routes.iter().map(desired_route).collect(),
@@ -181,6 +184,11 @@ impl Profile {
     /// The profile's name.
     pub(super) fn name(&self) -> &str {
         &self.name
+    }
+
+    /// Whether its hubs are changed by campaigns and requests alone.
+    pub(super) fn is_by_campaign(&self) -> bool {
+        self.rollout == Rollout::Campaign
     }
 
     /// Which identities its hubs have.

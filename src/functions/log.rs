@@ -17,7 +17,7 @@ pub(super) fn look(report: &Report, elapsed: Duration) {
         Outcome::InSync | Outcome::Changed => String::new(),
         Outcome::Waiting { cause, until, .. } => format!(" for {cause}, until {until}"),
         Outcome::Blocked { causes } | Outcome::Refused { causes } => format!(": {}", causes.join("; ")),
-        Outcome::Failed { cause } => format!(": {cause}"),
+        Outcome::Failed { cause } | Outcome::Planned { cause, .. } => format!(": {cause}"),
     };
     let profile = profile.as_deref().unwrap_or("-");
     let (steps, grants) = (steps.len(), grants.len());

@@ -41,7 +41,7 @@ pub enum Word {
     InSync,
     /// Something was changed, and the hub is as it should be.
     Changed,
-    /// It was asked for a plan only.
+    /// It was planned only: nothing more was asked for, or the profile is rolled out by campaigns.
     Planned,
     /// It goes on later; this is not the end.
     Waiting,
@@ -193,6 +193,9 @@ impl Record {
     pub fn with_report(mut self, report: &Report) -> Self {
         let values = |list: Vec<serde_json::Result<Value>>| list.into_iter().flatten().collect::<Vec<_>>();
         self.profile.clone_from(&report.profile);
+        if let Outcome::Planned { plan, .. } = &report.outcome {
+            self.plan.clone_from(plan);
+        }
         // What was done in looks before this one stands in the chain; what came of the last one, in both.
         let done_now = report.steps.iter().filter(|step| step.outcome == StepOutcome::Applied).count();
         let before = report.chain.done.len().saturating_sub(done_now);
@@ -236,6 +239,7 @@ pub fn of_look(outcome: &Outcome) -> (Word, Vec<String>) {
         Outcome::InSync => (Word::InSync, Vec::new()),
         Outcome::Changed => (Word::Changed, Vec::new()),
         Outcome::Waiting { cause, .. } => (Word::Waiting, vec![cause.clone()]),
+        Outcome::Planned { cause, .. } => (Word::Planned, vec![cause.clone()]),
         Outcome::Blocked { causes } => (Word::Blocked, causes.clone()),
         Outcome::Refused { causes } => (Word::Refused, causes.clone()),
         Outcome::Failed { cause } => (Word::Failed, vec![cause.clone()]),

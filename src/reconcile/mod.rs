@@ -67,6 +67,11 @@ impl<'a> Aim<'a> {
         Self { state, request: None }
     }
 
+    /// Whether nobody in particular asks, and the profile is rolled out wave by wave.
+    fn is_plan_only(self, desired: &DesiredHub) -> bool {
+        self.request.is_none() && self.state.is_by_campaign(&desired.profile)
+    }
+
     fn choice(self, hub: &HubDocument, now: OffsetDateTime) -> Choice {
         let Some(request) = self.request else { return self.state.for_document(hub) };
         match self.state.for_request(request, hub, now) {
@@ -121,7 +126,7 @@ impl Reconciler {
             Err(outcome) => outcome,
             Ok(desired) => {
                 report.profile = Some(desired.profile.clone());
-                self.converge(aim.state, &desired, &mut observer, &mut report)
+                self.converge(aim, &desired, &mut observer, &mut report)
                     .await
                     .unwrap_or_else(|outcome| outcome)
             }
@@ -159,12 +164,13 @@ impl Reconciler {
 
     async fn converge(
         &self,
-        state: &DesiredState,
+        aim: Aim<'_>,
         desired: &DesiredHub,
         observer: &mut Observer,
         report: &mut Report,
     ) -> Result<Outcome, Outcome> {
         let clock = self.arm.reader().client().clock();
+        let state = aim.state;
         let guardrails = state.guardrails();
         let mut edits = 0;
         let mut before: Option<Step> = None;
@@ -178,6 +184,9 @@ impl Reconciler {
             let Some(step) = plan.steps.first() else {
                 return Ok(self.in_sync(desired, &observed, edits > 0, report).await);
             };
+            if aim.is_plan_only(desired) {
+                return Err(planned(&plan));
+            }
             if before.as_ref() == Some(step) && report.moved_besides.is_empty() {
                 return Err(self.did_nothing(desired, &observed, step));
             }
@@ -286,6 +295,13 @@ async fn look(
     };
     let plan = plan(desired, &observed, state.guardrails(), arm.client().clock().now());
     Ok((observed, plan))
+}
+
+fn planned(plan: &HubPlan) -> Outcome {
+    Outcome::Planned {
+        cause: "the profile is rolled out by campaigns".to_owned(),
+        plan: plan.to_string().lines().map(str::to_owned).collect(),
+    }
 }
 
 fn blocked(causes: &[Blocked]) -> Outcome {

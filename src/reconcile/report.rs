@@ -99,6 +99,13 @@ pub enum Outcome {
         #[serde(skip)]
         in_doubt: bool,
     },
+    /// It was planned only.
+    Planned {
+        /// Why no more than that.
+        cause: String,
+        /// What would be done, line by line.
+        plan: Vec<String>,
+    },
     /// Something stands in the way that only a person can move.
     Blocked {
         /// Each reason.
@@ -123,6 +130,7 @@ impl Outcome {
             Outcome::InSync => "InSync",
             Outcome::Changed => "Changed",
             Outcome::Waiting { .. } => "Waiting",
+            Outcome::Planned { .. } => "Planned",
             Outcome::Blocked { .. } => "Blocked",
             Outcome::Refused { .. } => "Refused",
             Outcome::Failed { .. } => "Failed",

@@ -12,7 +12,7 @@ pub(super) use exports::{ExportDoc, Through};
 pub(super) use file_upload::{CloudToDeviceDoc, FileUploadDoc, NotificationsDoc};
 pub(super) use routing::{EndpointDoc, EnrichmentDoc, RouteDoc};
 pub(super) use words::{
-    EnrichmentKey, Glob, HubName, IsoText, NamePrefix, ProfileName, RuleName, ServiceName, Source,
+    EnrichmentKey, Glob, HubName, IsoText, NamePrefix, ProfileName, Rollout, RuleName, ServiceName, Source,
     SubscriptionGuid, SwitchWord,
 };
 
@@ -119,6 +119,10 @@ impl From<StorageGrants> for StorageScope {
 pub(super) struct ProfileDoc {
     /// The profile's name. Unique, compared without case.
     pub(super) name: ProfileName,
+    /// How it comes to its hubs: `automatic`, as soon as a hub is looked at, or `campaign`: then looks only
+    /// plan, and hubs are changed by campaigns and by operators' requests.
+    #[serde(default)]
+    pub(super) rollout: Rollout,
     /// Which hubs it is for. Without conditions, every hub of the allowed subscriptions.
     #[serde(default, rename = "match")]
     pub(super) matching: MatchDoc,

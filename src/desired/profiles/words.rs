@@ -25,6 +25,15 @@ impl From<SwitchWord> for Switch {
     }
 }
 
+/// `automatic` or `campaign`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub(in crate::desired) enum Rollout {
+    #[default]
+    Automatic,
+    Campaign,
+}
+
 /// The GUID of a subscription.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(transparent)]
