@@ -8,6 +8,7 @@ use uuid::Uuid;
 use crate::{
     arm::{ArmError, ArmWriter, Reaction},
     model::{
+        claim::Claim,
         desired::{DesiredHub, Guardrails, Target},
         hub::{EditError, HubDocument, HubEdit, Secrets},
         observed::{Grant, ObservedHub},
@@ -181,8 +182,8 @@ impl Work<'_> {
             observer.forget_hub();
             return self.doubting("the identity's principal".to_owned(), PRINCIPAL_PAUSE);
         };
-        let (hub, profile) = (self.observed.id().name(), &self.desired.profile);
-        let reason = format!("Hubward: hub {hub} (profile {profile})");
+        let claim = Claim { hub: self.observed.id().clone(), identity: step.identity.clone() };
+        let reason = claim.describe(&format!("profile {}", self.desired.profile));
         match self.make_grant(step, principal, &reason).await {
             Ok(made) => {
                 observer.learn_grant(made);

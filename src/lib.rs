@@ -23,6 +23,7 @@
 //! - [`config`], [`connect`], [`profiles`], [`telemetry`]: settings, connections, the loaded document,
 //!   logs and traces.
 //! - [`fleet`]: where every hub stands, as the last resync found it.
+//! - [`offboard`]: what hubs leave behind, found and taken away.
 //! - [`rights`]: what we ourselves need to be allowed, and whether we are.
 //! - [`cli`], [`package`]: the command line and the deployable folder.
 //! - [`local`]: a simulated Azure and a stand-in for the Functions host. Never used in production.
@@ -46,6 +47,7 @@ pub mod jobs;
 pub mod local;
 pub mod model;
 pub mod observe;
+pub mod offboard;
 pub mod outcomes;
 pub mod package;
 pub mod plan;

@@ -141,6 +141,18 @@ pub enum Reason {
         /// The run.
         run: Uuid,
     },
+    /// The hub may have left grants behind: it is gone, was made again, or got another principal.
+    #[serde(rename_all = "camelCase")]
+    Leftovers {
+        /// The run that noticed it.
+        run: Uuid,
+        /// When it is looked at again; absent for at once.
+        #[serde(default, with = "time::serde::rfc3339::option", skip_serializing_if = "Option::is_none")]
+        due: Option<OffsetDateTime>,
+        /// What the look before handed over.
+        #[serde(flatten)]
+        chain: Chain,
+    },
     /// A bulk job of the hub is asked for, or goes on.
     #[serde(rename_all = "camelCase")]
     Job {
@@ -190,6 +202,21 @@ impl WorkItem {
             received_at: Some(at),
             follows: 0,
             trace_parent,
+        }
+    }
+
+    /// A look for what a hub has left behind, found by a run. The same hub in the same run gives the same message id.
+    pub fn for_leftovers(hub: IotHubId, run: Uuid) -> Self {
+        Self {
+            schema: Schema::V1,
+            work_id: derive(&hub, &["leftovers", &run.to_string()]),
+            hub,
+            reason: Reason::Leftovers { run, due: None, chain: Chain::default() },
+            origin: None,
+            request: None,
+            received_at: None,
+            follows: 0,
+            trace_parent: None,
         }
     }
 
@@ -285,12 +312,32 @@ impl WorkItem {
     /// would be forgotten.
     pub fn follow_up(&self, waited_for: &str, due: OffsetDateTime, chain: Chain) -> Self {
         let due = round_up(due);
-        let (kind, key) = match &self.origin {
-            Some(origin) => ("request", format!("{}|{}", origin.id, origin.digest)),
-            None => ("follow-up", String::new()),
+        let reason = match &self.reason {
+            Reason::Request { .. } => Reason::Request { due: Some(due), chain },
+            _ => Reason::FollowUp { waited_for: waited_for.to_owned(), due, chain },
         };
+        match &self.origin {
+            Some(origin) => {
+                self.next_look("request", &format!("{}|{}", origin.id, origin.digest), due, reason)
+            }
+            None => self.next_look("follow-up", "", due, reason),
+        }
+    }
+
+    /// The next look for what the hub has left behind.
+    pub fn leftovers_again(&self, due: OffsetDateTime, chain: Chain) -> Self {
+        let due = round_up(due);
+        let run = match &self.reason {
+            Reason::Leftovers { run, .. } => *run,
+            _ => self.work_id,
+        };
+        let reason = Reason::Leftovers { run, due: Some(due), chain };
+        self.next_look("leftovers", &run.to_string(), due, reason)
+    }
+
+    fn next_look(&self, kind: &str, key: &str, due: OffsetDateTime, reason: Reason) -> Self {
         let ids = (0..).map(|turn: u32| {
-            derive(&self.hub, &[kind, &key, &due.unix_timestamp().to_string(), &turn.to_string()])
+            derive(&self.hub, &[kind, key, &due.unix_timestamp().to_string(), &turn.to_string()])
         });
         // The item followed may itself be the n-th for this time, if it came early.
         let mut ids = ids.take(64);
@@ -305,10 +352,6 @@ impl WorkItem {
                 candidate = ids.next();
             }
         }
-        let reason = match &self.reason {
-            Reason::Request { .. } => Reason::Request { due: Some(due), chain },
-            _ => Reason::FollowUp { waited_for: waited_for.to_owned(), due, chain },
-        };
         Self { work_id, reason, follows: self.follows.saturating_add(1), ..self.clone() }
     }
 
@@ -316,7 +359,7 @@ impl WorkItem {
     pub fn due(&self) -> Option<OffsetDateTime> {
         match &self.reason {
             Reason::FollowUp { due, .. } => Some(*due),
-            Reason::Job { due, .. } | Reason::Request { due, .. } => *due,
+            Reason::Job { due, .. } | Reason::Request { due, .. } | Reason::Leftovers { due, .. } => *due,
             Reason::Written { .. } | Reason::Deleted { .. } | Reason::Resync { .. } => None,
         }
     }
@@ -324,7 +367,9 @@ impl WorkItem {
     /// What the look before this one handed over.
     pub fn chain(&self) -> Chain {
         match &self.reason {
-            Reason::FollowUp { chain, .. } | Reason::Request { chain, .. } => chain.clone(),
+            Reason::FollowUp { chain, .. }
+            | Reason::Request { chain, .. }
+            | Reason::Leftovers { chain, .. } => chain.clone(),
             Reason::Written { .. } | Reason::Deleted { .. } | Reason::Resync { .. } | Reason::Job { .. } => {
                 Chain::default()
             }

@@ -30,12 +30,24 @@ impl ArmReader {
         Ok(list.iter().filter_map(read_grant).collect())
     }
 
+    /// The role assignments of everybody at a scope, above it and below it.
+    pub async fn grants_of_all(&self, scope: &ResourceId) -> Result<Vec<Grant>, ArmError> {
+        let path = format!("{scope}/providers/Microsoft.Authorization/roleAssignments");
+        let list = self.list("GET all grants", self.client.url(&path, AUTHORIZATION)).await?;
+        Ok(list.iter().filter_map(read_grant).collect())
+    }
+
     /// What Cosmos DB lets a principal do in an account. It does not say since when.
     pub async fn cosmos_grants(&self, account: &ResourceId, principal: &str) -> Result<Vec<Grant>, ArmError> {
+        let grants = self.cosmos_grants_of_all(account).await?;
+        Ok(grants.into_iter().filter(|grant| grant.is_of(principal)).collect())
+    }
+
+    /// What Cosmos DB lets anybody do in an account.
+    pub async fn cosmos_grants_of_all(&self, account: &ResourceId) -> Result<Vec<Grant>, ArmError> {
         let path = format!("{account}/sqlRoleAssignments");
         let list = self.list("GET Cosmos DB grants", self.client.url(&path, COSMOS_DB)).await?;
-        let grants = list.iter().filter_map(|json| read_cosmos_grant(account, json));
-        Ok(grants.filter(|grant| grant.is_of(principal)).collect())
+        Ok(list.iter().filter_map(|json| read_cosmos_grant(account, json)).collect())
     }
 
     /// Everybody's role assignments at a scope, above it and below it, page by page.
@@ -134,6 +146,7 @@ impl ArmWriter {
             principal: principal.to_owned(),
             is_conditional: false,
             created_on: Some(self.client().clock().now()),
+            description: None,
         })
     }
 
@@ -157,6 +170,7 @@ pub fn read_grant(json: &Value) -> Option<Grant> {
         principal: property("principalId")?.to_owned(),
         is_conditional: property("condition").is_some(),
         created_on: Some(OffsetDateTime::parse(property("createdOn")?, &Rfc3339).ok()?),
+        description: property("description").map(str::to_owned),
     })
 }
 
@@ -169,6 +183,7 @@ fn read_cosmos_grant(account: &ResourceId, json: &Value) -> Option<Grant> {
         principal: property("principalId")?.to_owned(),
         is_conditional: false,
         created_on: None,
+        description: None,
     })
 }
 

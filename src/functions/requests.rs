@@ -113,6 +113,12 @@ impl App {
         Ok(response.log(format!("{}: {}{asked}", item.hub.name(), record.outcome)))
     }
 
+    /// Tells that a run over the fleet was stopped, and parks it, for somebody to see to.
+    pub(super) async fn stopped(&self, record: Record) -> Result<InvocationResponse, HandlerError> {
+        let parked = self.fitting(parked(&record, "Resync")).await?;
+        Ok(told(&record)?.send(FAILED, message(&parked)?))
+    }
+
     /// What is parked, as a message that the queue takes: what is too long for it lies in a blob.
     async fn fitting(&self, mut parked: Parked) -> Result<Parked, HandlerError> {
         let length = |parked: &Parked| serde_json::to_string(parked).map_or(usize::MAX, |text| text.len());

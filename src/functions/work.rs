@@ -41,9 +41,8 @@ impl App {
             Reason::Written { .. }
             | Reason::Deleted { .. }
             | Reason::Resync { .. }
-            | Reason::FollowUp { .. } => {
-                self.look(Aim::profile(&state), &item).await
-            }
+            | Reason::Leftovers { .. }
+            | Reason::FollowUp { .. } => self.look(Aim::profile(&state), &item).await,
         }
     }
 

@@ -9,6 +9,7 @@ use crate::{
     blobs::{BlobError, Container},
     model::{
         IotHubId,
+        claim::Claim,
         desired::{Guardrails, IdentityRef, Target},
         hub::HubDocument,
         job::{Intent, JobDoor, JobId, JobItem, JobPhase, JobSpec, JobStatus, ObservedJob},
@@ -318,7 +319,8 @@ impl Jobs<'_> {
         if let Some(grant) = found.into_iter().filter(fits).min_by_key(|grant| grant.created_on) {
             return Ok(grant);
         }
-        let reason = format!("Hubward: hub {} (bulk jobs)", hub.id().name());
+        let claim = Claim { hub: hub.id().clone(), identity: item.request.identity.clone() };
+        let reason = claim.describe("bulk jobs");
         self.arm.grant(&scope, role, principal, &reason).await.map_err(|error| match error.reaction() {
             Reaction::AlreadyThere | Reaction::PrincipalYoung => {
                 self.later(item.looked(), "the identity to be known everywhere", PAUSE)

@@ -1,5 +1,6 @@
 //! What things are: ids, roles, hub documents, desired and observed state. No I/O, no clock.
 
+pub mod claim;
 pub mod desired;
 pub mod duration;
 pub mod hub;

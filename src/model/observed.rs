@@ -152,6 +152,10 @@ pub struct Grant {
     /// time of our own write or of the first refusal, and `None` where neither is known.
     #[serde(default, with = "time::serde::rfc3339::option")]
     pub created_on: Option<OffsetDateTime>,
+    /// What it says of itself, if it was listed; see [`Claim`](super::claim::Claim). No part of what travels in
+    /// messages.
+    #[serde(skip)]
+    pub description: Option<String>,
 }
 
 impl Grant {

@@ -293,6 +293,7 @@ fn observed(hub: HubDocument, wanted: &Wanted) -> ObservedHub {
         principal: principal(used.identity),
         is_conditional: false,
         created_on: Some(NOW - Duration::DAY),
+        description: None,
     });
     let facts = |target: &Target| {
         let service = target.service().unwrap();

@@ -103,6 +103,7 @@ impl World {
             principal: principal.into(),
             is_conditional: false,
             created_on: Some(NOW - age),
+            description: None,
         });
     }
 
