@@ -74,7 +74,7 @@ pub(super) async fn run(args: HubsArgs) -> anyhow::Result<Ending> {
 }
 
 /// Columns as wide as their widest cell; the last is as long as it is.
-fn columns(rows: &[Vec<String>]) -> String {
+pub(super) fn columns(rows: &[Vec<String>]) -> String {
     let count = rows.iter().map(Vec::len).max().unwrap_or_default();
     let widths: Vec<usize> = (0..count)
         .map(|at| {

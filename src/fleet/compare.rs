@@ -58,7 +58,8 @@ fn standing(
         assignments_left: BTreeMap::new(),
     };
     let identity = observed.hub.identity();
-    let principals = identity.system_principal.into_iter().chain(identity.user_assigned.into_values().flatten());
+    let principals =
+        identity.system_principal.into_iter().chain(identity.user_assigned.into_values().flatten());
     observed.grants = principals.flat_map(|principal| grants.of(&principal)).collect();
     let HubPlan { steps, blocked, .. } = plan(desired, &observed, guardrails, now);
     // That a target was not read is our doing and says nothing of the hub.

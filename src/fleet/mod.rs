@@ -18,7 +18,7 @@ mod source;
 
 pub use compare::compare;
 pub use grants::FleetGrants;
-pub use nominate::{ask_for_looks, nominate, record_of_stop};
+pub use nominate::{ask_for_leftovers, ask_for_looks, nominate, record_of_stop};
 pub use report::{FleetReport, HubRow, Standing, Stopped};
 pub use resync::{QUARTER, Survey, run_at, survey};
 pub use source::Source;

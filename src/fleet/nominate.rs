@@ -7,6 +7,7 @@ use uuid::Uuid;
 use super::{FleetReport, HubRow, Standing, Stopped};
 use crate::{
     bus::{SendError, WorkQueue},
+    desired::DesiredState,
     model::IotHubId,
     outcomes::{Record, Word, id_of},
     work::WorkItem,
@@ -19,17 +20,28 @@ const NAMED: usize = 5;
 
 /// Chooses the hubs to look at, marks them as queued, and says in the report if there were too many.
 ///
-/// A hub that differs takes a place of the `allowed` ones; the order is another one in each run, so hubs
+/// A hub that differs takes a place of the `guardrails.maxHubsChanged` ones; the order is another one in each run, so hubs
 /// that always differ keep nobody waiting for ever. A blocked hub is looked at when it is newly blocked:
 /// a look only reads it, and tells why.
-pub fn nominate(report: &mut FleetReport, before: Option<&FleetReport>, allowed: u32) -> Vec<IotHubId> {
-    let run = report.run;
+pub fn nominate(
+    report: &mut FleetReport,
+    before: Option<&FleetReport>,
+    state: &DesiredState,
+) -> Vec<IotHubId> {
+    let (run, allowed) = (report.run, state.guardrails().max_hubs_changed);
+    let only_told = |profile: &str| state.reports_drift(profile) || state.is_by_campaign(profile);
     let mut differs: Vec<usize> = Vec::new();
     let mut chosen: Vec<usize> = Vec::new();
     for (at, row) in report.hubs.iter().enumerate() {
         match &row.standing {
+            // What differs and is only told takes no place, and is told once.
+            Standing::Differs { .. } if row.profile.as_deref().is_some_and(only_told) => {
+                if allowed > 0 && !was_so(before, row) {
+                    chosen.push(at);
+                }
+            }
             Standing::Differs { .. } => differs.push(at),
-            Standing::Blocked { .. } if !was_so(before, row) => chosen.push(at),
+            Standing::Blocked { .. } if allowed > 0 && !was_so(before, row) => chosen.push(at),
             _ => {}
         }
     }
@@ -74,10 +86,25 @@ pub async fn ask_for_looks(
     stream::iter(sends).buffer_unordered(AT_ONCE).try_collect().await
 }
 
+/// Asks for looks for what hubs have left behind. Whether a hub is gone, the look finds out.
+///
+/// # Errors
+/// A message was not taken; those before it were.
+pub async fn ask_for_leftovers(
+    queue: &dyn WorkQueue,
+    hubs: Vec<IotHubId>,
+    run: Uuid,
+) -> Result<(), SendError> {
+    let sends =
+        hubs.into_iter().map(|hub| async move { queue.send(&WorkItem::for_leftovers(hub, run)).await });
+    stream::iter(sends).buffer_unordered(AT_ONCE).try_collect().await
+}
+
 /// What is told of a run that was stopped: the same record whoever tells it.
 pub fn record_of_stop(report: &FleetReport) -> Option<Record> {
     let Stopped { wanted, allowed } = report.stopped?;
-    let left = report.hubs.iter().filter(|row| matches!(row.standing, Standing::Differs { .. }) && !row.queued);
+    let left =
+        report.hubs.iter().filter(|row| matches!(row.standing, Standing::Differs { .. }) && !row.queued);
     let names: Vec<&str> = left.take(NAMED).map(|row| row.hub.name()).collect();
     let causes = vec![
         format!(

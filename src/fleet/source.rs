@@ -40,8 +40,7 @@ pub(super) const HUBS: &str = "resources \
 /// The grants of our roles, one row for each holder, so that a fleet's grants are a few pages.
 pub(super) fn grants_query() -> String {
     let of_role = |role: &Role| format!("tostring(properties.roleDefinitionId) endswith '{}'", role.guid());
-    let roles: Vec<String> =
-        Role::ALL.iter().filter(|role| !role.is_of_cosmos_db()).map(of_role).collect();
+    let roles: Vec<String> = Role::ALL.iter().filter(|role| !role.is_of_cosmos_db()).map(of_role).collect();
     format!(
         "authorizationresources \
          | where type =~ 'microsoft.authorization/roleassignments' \

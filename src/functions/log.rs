@@ -11,7 +11,18 @@ use crate::{
 
 /// One line a look, readable alone.
 pub(super) fn look(report: &Report, elapsed: Duration) {
-    let Report { hub, profile, outcome, steps, grants, warnings, moved_besides, proof, chain: _ } = report;
+    let Report {
+        hub,
+        profile,
+        outcome,
+        steps,
+        grants,
+        warnings,
+        moved_besides,
+        proof,
+        chain: _,
+        fingerprint: _,
+    } = report;
     let (name, outcome_name, duration_ms) = (hub.name(), outcome.name(), elapsed.as_millis() as u64);
     let detail = match outcome {
         Outcome::InSync | Outcome::Changed => String::new(),

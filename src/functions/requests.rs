@@ -10,6 +10,7 @@ use crate::{
     outcomes::{
         Record, Word, id_of, id_of_request,
         parked::{MOST_PARKED, Parked},
+        store::tell_of_hub,
     },
     telemetry,
     work::{Origin, WorkItem},
@@ -97,7 +98,7 @@ impl App {
     ) -> Result<InvocationResponse, HandlerError> {
         let record = if item.origin.is_some() { self.hold(record).await? } else { record };
         if let Some(store) = &self.store
-            && let Err(error) = store.tell_of_hub(&item.hub, &record).await
+            && let Err(error) = tell_of_hub(store.as_ref(), &item.hub, record.clone()).await
         {
             warn!(hub.id = %item.hub, %error, "{}: its last outcome could not be written down", item.hub.name());
         }

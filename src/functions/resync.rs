@@ -9,7 +9,6 @@ use crate::{
     fleet::{self, Survey},
     handler::{HandlerError, InvocationResponse, TimerTrigger},
     telemetry,
-    work::WorkItem,
 };
 
 impl App {
@@ -34,15 +33,13 @@ impl App {
             }),
             None => None,
         };
-        let hubs = fleet::nominate(&mut report, before.as_ref(), state.guardrails().max_hubs_changed);
+        let hubs = fleet::nominate(&mut report, before.as_ref(), &state);
         let (queued, received) = (hubs.len(), self.arm.clock().now());
         let queue = self.queue.as_ref();
         fleet::ask_for_looks(queue, hubs, run, received, telemetry::trace_parent())
             .await
             .map_err(HandlerError::transient)?;
-        for hub in left_behind {
-            self.send(&WorkItem::for_leftovers(hub, run)).await?;
-        }
+        fleet::ask_for_leftovers(queue, left_behind, run).await.map_err(HandlerError::transient)?;
         if let Some(store) = &self.store
             && let Err(error) = store.tell_of_fleet(&report).await
         {

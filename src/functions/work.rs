@@ -16,9 +16,9 @@ use crate::{
         hub::HubDocument,
         job::{JobDoor, JobId, JobItem, JobPhase, JobStatus},
     },
-    outcomes::{Record, Word, of_job, of_look},
+    outcomes::{Record, Word, of_job, of_look, store::tell_of_hub},
     plan::HubPlan,
-    reconcile::{Aim, Chain, NotFound, Outcome, plan_for},
+    reconcile::{Aim, Chain, NotFound, Outcome, Past, plan_for},
     work::{Origin, Reason, WorkItem},
 };
 
@@ -76,7 +76,7 @@ impl App {
         if !request.is_about_state() {
             return self.about_jobs(state, item, &request).await;
         }
-        let aim = Aim { state, request: Some(&request) };
+        let aim = Aim { request: Some(&request), ..Aim::profile(state) };
         if request.dry_run { self.plan_only(aim, item).await } else { self.look(aim, item).await }
     }
 
@@ -117,6 +117,7 @@ impl App {
             _ => NotFound::MayPass,
         };
         let reconciler = self.reconciler.with(arm);
+        let aim = Aim { past: self.past(aim, item).await, ..aim };
         let report = reconciler.reconcile(aim, &item.hub, not_found, &item.chain()).await;
         log::look(&report, started.elapsed());
         if let Outcome::Waiting { cause, until, .. } = &report.outcome {
@@ -124,6 +125,24 @@ impl App {
         }
         let (word, causes) = of_look(&report.outcome);
         self.finish(item, Record::of(item, word, causes, self.arm.clock().now()).with_report(&report)).await
+    }
+
+    /// What is known of the hub's past, where a profile wants hubs that were in order left alone.
+    async fn past(&self, aim: Aim<'_>, item: &WorkItem) -> Past {
+        if aim.request.is_some() || !item.chain().done.is_empty() || !aim.state.asks_for_the_past() {
+            return Past::NotAsked;
+        }
+        let Some(store) = &self.store else { return Past::Unknown };
+        match store.of_hub(&item.hub).await {
+            Ok(Some(Record { in_sync_as: Some(fingerprint), .. })) => Past::InSync(fingerprint),
+            // Of a version that did not write down what was wanted, or of a request.
+            Ok(Some(Record { outcome: Word::InSync | Word::Changed, .. }) | None) => Past::Unknown,
+            Ok(Some(_)) => Past::Never,
+            Err(error) => {
+                warn!(hub.id = %item.hub, %error, "{}: its last outcome cannot be read", item.hub.name());
+                Past::Unknown
+            }
+        }
     }
 
     /// Hands over what is left to do.
@@ -263,7 +282,7 @@ impl App {
     async fn waits(&self, item: &WorkItem, record: Record) {
         let Some(store) = &self.store else { return };
         let told = if item.origin.is_some() { store.tell(&record).await.map(|_| ()) } else { Ok(()) };
-        if let Err(error) = told.and(store.tell_of_hub(&item.hub, &record).await) {
+        if let Err(error) = told.and(tell_of_hub(store.as_ref(), &item.hub, record.clone()).await) {
             warn!(hub.id = %item.hub, %error, "{}: what is waited for could not be written down", item.hub.name());
         }
     }

@@ -85,6 +85,9 @@ pub struct Record {
     /// The profile, if one asks for it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub profile: Option<String>,
+    /// The fingerprint of what was wanted when the hub was last found as its profile wants it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub in_sync_as: Option<Uuid>,
     /// The request, if it was one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub request: Option<Origin>,
@@ -146,6 +149,7 @@ impl Record {
             causes,
             hub: None,
             profile: None,
+            in_sync_as: None,
             request: None,
             steps: Vec::new(),
             plan: Vec::new(),
@@ -193,6 +197,9 @@ impl Record {
     pub fn with_report(mut self, report: &Report) -> Self {
         let values = |list: Vec<serde_json::Result<Value>>| list.into_iter().flatten().collect::<Vec<_>>();
         self.profile.clone_from(&report.profile);
+        if matches!(report.outcome, Outcome::InSync | Outcome::Changed) {
+            self.in_sync_as = report.fingerprint;
+        }
         if let Outcome::Planned { plan, .. } = &report.outcome {
             self.plan.clone_from(plan);
         }

@@ -67,6 +67,21 @@ pub trait OutcomeStore: Send + Sync {
     async fn of_fleet(&self) -> Result<Option<FleetReport>, BlobError>;
 }
 
+/// Writes down the last outcome of a hub, which keeps what was wanted when it was last in order.
+///
+/// # Errors
+/// It could not be written.
+pub async fn tell_of_hub(
+    store: &dyn OutcomeStore,
+    hub: &IotHubId,
+    mut record: Record,
+) -> Result<(), BlobError> {
+    if record.in_sync_as.is_none() {
+        record.in_sync_as = store.of_hub(hub).await.ok().flatten().and_then(|last| last.in_sync_as);
+    }
+    store.tell_of_hub(hub, &record).await
+}
+
 /// A container of a storage account.
 pub struct BlobStore {
     container: Arc<Container>,
