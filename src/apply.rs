@@ -244,7 +244,7 @@ impl Work<'_> {
             let age = grant.created_on.map(|created_on| (now - created_on).as_seconds_f64());
             if let Some(seconds) = age.filter(|seconds| *seconds <= 2.0 * window as f64) {
                 info!(hub.id = %self.observed.id(), role = %role, propagation_s = seconds, "a grant works");
-                telemetry::grant_took_effect(role, seconds);
+                telemetry::metrics::grant_took_effect(role, seconds);
             }
         }
     }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use azure_core::{
     credentials::TokenCredential,
     error::ErrorKind,
-    http::{ClientOptions, HttpClient, RequestContent, StatusCode, Transport, Url},
+    http::{ClientOptions, Etag, HttpClient, RequestContent, StatusCode, Transport, Url},
 };
 use azure_storage_blob::{
     BlobContainerClient, BlobContainerClientOptions,
@@ -32,6 +32,9 @@ pub enum BlobError {
     /// A blob that was to be made is there.
     #[error("the blob is there already")]
     Exists,
+    /// A blob that was to be changed is another one by now.
+    #[error("somebody else changed the blob meanwhile")]
+    Moved,
     /// We may not.
     #[error("Hubward may not read or change blobs there: grant it Storage Blob Data Contributor ({0})")]
     Denied(String),
@@ -72,6 +75,7 @@ impl Container {
         match self.client.blob_client(name).download(None).await.map_err(|error| understood(name, &error)) {
             Ok(found) => Ok(Some(Opened {
                 last_modified: found.properties.last_modified,
+                version: found.properties.etag.map(Version),
                 name: name.to_owned(),
                 body: found.body,
             })),
@@ -85,16 +89,8 @@ impl Container {
     /// # Errors
     /// It cannot be read, or is no text of at most `most` bytes.
     pub async fn text(&self, name: &str, most: usize) -> Result<Option<String>, BlobError> {
-        let Some(mut blob) = self.open(name).await? else { return Ok(None) };
-        let mut bytes = Vec::new();
-        while let Some(piece) = blob.next().await? {
-            bytes.extend_from_slice(&piece);
-            if bytes.len() > most {
-                return Err(BlobError::Other(format!("`{name}` has more than {most} bytes")));
-            }
-        }
-        let text = String::from_utf8(bytes);
-        text.map(Some).map_err(|_| BlobError::Other(format!("`{name}` is not a text")))
+        let Some(blob) = self.open(name).await? else { return Ok(None) };
+        blob.into_text(most).await.map(Some)
     }
 
     /// Writes a blob, over one that is there.
@@ -113,6 +109,32 @@ impl Container {
         match self.upload(name, text, BlobClientUploadOptions::default().if_not_exists()).await {
             Ok(()) => Ok(true),
             Err(BlobError::Exists) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// A blob's text and its version; `None` if there is no such blob.
+    ///
+    /// # Errors
+    /// It cannot be read, or is no text of at most `most` bytes.
+    pub async fn versioned(&self, name: &str, most: usize) -> Result<Option<(String, Version)>, BlobError> {
+        let Some(blob) = self.open(name).await? else { return Ok(None) };
+        let version = blob.version.clone();
+        let version = version.ok_or_else(|| BlobError::Other(format!("`{name}` came without a version")))?;
+        Ok(Some((blob.into_text(most).await?, version)))
+    }
+
+    /// Writes a blob over the version that was read. If another one is there by now, nothing is written and
+    /// the answer is `false`; so it is when the answer to a write of ours was lost.
+    ///
+    /// # Errors
+    /// It cannot be written.
+    pub async fn replace(&self, name: &str, text: String, version: &Version) -> Result<bool, BlobError> {
+        let if_match = Some(version.0.clone());
+        let options = BlobClientUploadOptions { if_match, ..BlobClientUploadOptions::default() };
+        match self.upload(name, text, options).await {
+            Ok(()) => Ok(true),
+            Err(BlobError::Moved | BlobError::NoBlob(_)) => Ok(false),
             Err(error) => Err(error),
         }
     }
@@ -155,15 +177,31 @@ impl Container {
     }
 }
 
+/// Which version of a blob was read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Version(Etag);
+
 /// A blob that is being read.
 pub struct Opened {
     /// When it was written, in whole seconds.
     pub last_modified: Option<OffsetDateTime>,
+    version: Option<Version>,
     name: String,
     body: azure_core::http::AsyncResponseBody,
 }
 
 impl Opened {
+    async fn into_text(mut self, most: usize) -> Result<String, BlobError> {
+        let mut bytes = Vec::new();
+        while let Some(piece) = self.next().await? {
+            bytes.extend_from_slice(&piece);
+            if bytes.len() > most {
+                return Err(BlobError::Other(format!("`{}` has more than {most} bytes", self.name)));
+            }
+        }
+        String::from_utf8(bytes).map_err(|_| BlobError::Other(format!("`{}` is not a text", self.name)))
+    }
+
     /// The next piece; `None` at the end.
     ///
     /// # Errors
@@ -181,6 +219,7 @@ fn understood(name: &str, error: &azure_core::Error) -> BlobError {
     match (error.http_status(), code.as_str()) {
         (_, "ContainerNotFound" | "ContainerBeingDeleted") => BlobError::NoContainer,
         (_, "BlobAlreadyExists") => BlobError::Exists,
+        (_, "ConditionNotMet") | (Some(StatusCode::PreconditionFailed), _) => BlobError::Moved,
         (Some(StatusCode::NotFound), _) => BlobError::NoBlob(name.to_owned()),
         (Some(StatusCode::Forbidden | StatusCode::Unauthorized), _) => BlobError::Denied(code),
         _ => BlobError::Other(error.to_string()),

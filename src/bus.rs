@@ -22,7 +22,7 @@ use azure_core_021 as core_021;
 use azure_messaging_servicebus::service_bus::{QueueClient, SendMessageOptions, SettableBrokerProperties};
 use tracing::{Instrument, debug, info_span, warn};
 
-use crate::{desired, work::WorkItem};
+use crate::{campaigns::step::CampaignStep, desired, work::WorkItem};
 
 /// The queue that all work goes through.
 pub const WORK_QUEUE: &str = "hub-work";
@@ -51,10 +51,19 @@ impl SendError {
     pub fn new(item: &WorkItem, cause: impl Into<String>) -> Self {
         Self { what: work_of(item), queue: WORK_QUEUE, cause: cause.into() }
     }
+
+    /// A step of a campaign that was not taken, and why.
+    pub fn of_step(step: &CampaignStep, cause: impl Into<String>) -> Self {
+        Self { what: step_of(step), queue: WORK_QUEUE, cause: cause.into() }
+    }
 }
 
 fn work_of(item: &WorkItem) -> String {
     format!("the work for {}", item.hub.name())
+}
+
+fn step_of(step: &CampaignStep) -> String {
+    format!("the next step of campaign {}", step.campaign)
 }
 
 /// Where work items go.
@@ -62,6 +71,9 @@ fn work_of(item: &WorkItem) -> String {
 pub trait WorkQueue: Send + Sync {
     /// Hands a work item over, to appear when it is due. Once this returns, the work is durable.
     async fn send(&self, item: &WorkItem) -> Result<(), SendError>;
+
+    /// Hands the next step of a campaign over, in the same way.
+    async fn send_step(&self, step: &CampaignStep) -> Result<(), SendError>;
 }
 
 /// A Service Bus queue.
@@ -151,6 +163,18 @@ impl WorkQueue for ServiceBusQueue {
             ..SettableBrokerProperties::default()
         };
         self.send_text(&work_of(item), &body, properties).await
+    }
+
+    async fn send_step(&self, step: &CampaignStep) -> Result<(), SendError> {
+        let body =
+            serde_json::to_string(step).map_err(|error| SendError::of_step(step, error.to_string()))?;
+        let properties = SettableBrokerProperties {
+            message_id: Some(step.step_id.to_string()),
+            session_id: Some(step.session_id()),
+            scheduled_enqueue_time_utc: Some(step.due),
+            ..SettableBrokerProperties::default()
+        };
+        self.send_text(&step_of(step), &body, properties).await
     }
 }
 

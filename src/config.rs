@@ -228,6 +228,11 @@ pub fn resync_source(environment: &impl Environment) -> Result<Source, Mistakes>
     if reader.mistakes.is_empty() { Ok(source) } else { Err(Mistakes(reader.mistakes)) }
 }
 
+/// The master key of a Functions host whose admin API is used: `HUBWARD_HOST_KEY`. Never shown.
+pub fn host_key(environment: &impl Environment) -> Option<String> {
+    environment.get("HUBWARD_HOST_KEY")
+}
+
 /// The log filter: `RUST_LOG`, or `info`.
 pub fn log_filter(environment: &impl Environment) -> String {
     environment.get("RUST_LOG").unwrap_or_else(|| "info".to_owned())
@@ -242,6 +247,11 @@ pub fn exports_traces(environment: &impl Environment) -> bool {
 /// Whether metrics are to be exported, by the same rule.
 pub fn exports_metrics(environment: &impl Environment) -> bool {
     exports(environment, "OTEL_EXPORTER_OTLP_METRICS_ENDPOINT")
+}
+
+/// Whether logs are to be exported besides, by the same rule.
+pub fn exports_logs(environment: &impl Environment) -> bool {
+    exports(environment, "OTEL_EXPORTER_OTLP_LOGS_ENDPOINT")
 }
 
 fn exports(environment: &impl Environment, own: &str) -> bool {

@@ -20,6 +20,7 @@
 //! - [`work`], [`bus`]: the work item and the queue it travels on; [`events`]: what Event Grid says;
 //!   [`queue`]: storage queues, seen from outside.
 //! - [`handler`]: the custom-handler protocol; [`functions`]: the three functions on top of it.
+//! - [`campaigns`]: a profile brought to a fleet wave by wave.
 //! - [`config`], [`connect`], [`profiles`], [`telemetry`]: settings, connections, the loaded document,
 //!   logs and traces.
 //! - [`fleet`]: where every hub stands, as the last resync found it.
@@ -35,6 +36,7 @@ pub mod arm;
 pub mod audit;
 pub mod blobs;
 pub mod bus;
+pub mod campaigns;
 pub mod cli;
 pub mod config;
 pub mod connect;

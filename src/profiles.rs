@@ -16,6 +16,7 @@ use tracing::{error, info};
 use crate::{
     config::ProfilesSource,
     desired::{DesiredState, Mistakes},
+    model::desired::ReservedContainer,
 };
 
 /// How long a document is used before it is read again.
@@ -55,6 +56,7 @@ pub struct Profiles {
     source: ProfilesSource,
     credential: Arc<dyn TokenCredential>,
     transport: Arc<dyn HttpClient>,
+    reserved: Option<ReservedContainer>,
     loaded: RwLock<Option<Loaded>>,
     /// Held by the one caller who reads the document.
     loading: Mutex<()>,
@@ -73,7 +75,16 @@ impl Profiles {
         credential: Arc<dyn TokenCredential>,
         transport: Arc<dyn HttpClient>,
     ) -> Self {
-        Self { source, credential, transport, loaded: RwLock::new(None), loading: Mutex::new(()) }
+        let (loaded, loading) = (RwLock::new(None), Mutex::new(()));
+        Self { source, credential, transport, reserved: None, loaded, loading }
+    }
+
+    /// The same, where outcomes are kept in the container at this address: no hub may write there.
+    #[must_use]
+    pub fn reserving(mut self, outcomes: Option<&Url>) -> Self {
+        let container = |address: &Url| ReservedContainer::of_address(address.host_str()?, address.path());
+        self.reserved = outcomes.and_then(container);
+        self
     }
 
     /// The desired state in force. While one caller reads a newer version, the others go on with
@@ -124,7 +135,8 @@ impl Profiles {
         let read = tokio::time::timeout(PATIENCE, self.read()).await;
         let read = read.unwrap_or_else(|_| Err(format!("nothing came in {} s", PATIENCE.as_secs())));
         let text = read.map_err(|cause| LoadError::NotRead { from: from.clone(), cause })?;
-        DesiredState::parse(&text).map_err(|mistakes| LoadError::Mistakes { from, mistakes })
+        let state = DesiredState::parse(&text).map_err(|mistakes| LoadError::Mistakes { from, mistakes })?;
+        Ok(state.reserving(self.reserved.clone()))
     }
 
     async fn read(&self) -> Result<String, String> {

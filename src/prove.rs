@@ -5,6 +5,7 @@
 //! that too is only told.
 
 use serde::Serialize;
+use time::OffsetDateTime;
 
 use crate::{
     arm::{ArmReader, EndpointHealth},
@@ -35,6 +36,9 @@ pub struct EndpointProof {
     /// The last error, or why nothing is known.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub detail: Option<String>,
+    /// When something was last sent there: the health is as old as that.
+    #[serde(with = "time::serde::rfc3339::option", skip_serializing_if = "Option::is_none")]
+    pub last_attempt: Option<OffsetDateTime>,
 }
 
 /// What the service's route test says about one route.
@@ -59,16 +63,31 @@ pub enum RouteTest {
     Unknown,
 }
 
+impl EndpointProof {
+    /// What speaks against the endpoint, in words.
+    pub fn doubt(&self) -> Option<String> {
+        let words = ["degraded", "unhealthy", "dead"];
+        let is_sick = words.iter().any(|word| self.health.eq_ignore_ascii_case(word));
+        let detail = self.detail.as_deref().unwrap_or("no reason given");
+        is_sick.then(|| format!("endpoint {} is {}: {detail}", self.name, self.health))
+    }
+
+    /// Whether it is known to be well.
+    pub fn is_healthy(&self) -> bool {
+        self.health.eq_ignore_ascii_case("healthy")
+    }
+
+    /// Whether the health is of something that was sent after a time. Where the service does not tell, it
+    /// is taken to be.
+    pub fn is_since(&self, time: OffsetDateTime) -> bool {
+        self.last_attempt.is_none_or(|attempt| attempt > time)
+    }
+}
+
 impl Proof {
     /// What speaks against the write, in words.
     pub fn doubts(&self) -> Vec<String> {
-        let sick = self.endpoints.iter().filter(|endpoint| {
-            ["degraded", "unhealthy", "dead"].iter().any(|word| endpoint.health.eq_ignore_ascii_case(word))
-        });
-        let sick = sick.map(|endpoint| {
-            let detail = endpoint.detail.as_deref().unwrap_or("no reason given");
-            format!("endpoint {} is {}: {detail}", endpoint.name, endpoint.health)
-        });
+        let sick = self.endpoints.iter().filter_map(EndpointProof::doubt);
         let idle = self.routes.iter().filter(|route| route.test == RouteTest::DoesNotTake);
         sick.chain(idle.map(|route| format!("route {} takes no messages", route.name))).collect()
     }
@@ -116,6 +135,7 @@ fn endpoint(name: &str, hub: &HubDocument, health: &Result<Vec<EndpointHealth>, 
         name: name.to_owned(),
         health: "unknown".to_owned(),
         detail,
+        last_attempt: None,
     };
     let health = match health {
         Ok(health) => health,
@@ -129,6 +149,7 @@ fn endpoint(name: &str, hub: &HubDocument, health: &Result<Vec<EndpointHealth>, 
             name: name.to_owned(),
             health: found.status.clone(),
             detail: found.last_known_error.clone(),
+            last_attempt: found.last_attempt,
         },
     }
 }

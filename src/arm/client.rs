@@ -27,7 +27,7 @@ use super::{
     error::{ArmError, Refusal},
     targets::ServiceFacts,
 };
-use crate::model::observed::AssignmentsLeft;
+use crate::{model::observed::AssignmentsLeft, telemetry::metrics};
 
 /// Longest time that one call may take until its answer has been read.
 const CALL_TIMEOUT: Duration = Duration::from_secs(60);
@@ -330,9 +330,15 @@ impl ArmClient {
             .unwrap_or_else(PoisonError::into_inner)
             .entry(call.label.to_owned())
             .or_default() += 1;
-        tokio::time::timeout(CALL_TIMEOUT, self.exchange(call)).instrument(span).await.unwrap_or_else(|_| {
+        let started = Instant::now();
+        let answer = tokio::time::timeout(CALL_TIMEOUT, self.exchange(call)).instrument(span).await;
+        let answer = answer.unwrap_or_else(|_| {
             Err(self.no_answer(call, format!("nothing after {} s", CALL_TIMEOUT.as_secs())))
-        })
+        });
+        let status = answer.as_ref().ok().map(|answer| answer.status);
+        let host = call.url.host_str().unwrap_or_default();
+        metrics::called(call.label, call.method.as_ref(), host, status, started.elapsed());
+        answer
     }
 
     async fn exchange(&self, call: &Call<'_>) -> Result<Answer, ArmError> {

@@ -3,6 +3,7 @@
 
 use azure_core::http::Method;
 use serde_json::{Value, json};
+use time::{OffsetDateTime, format_description::well_known::Rfc2822};
 use uuid::Uuid;
 
 use super::{
@@ -24,6 +25,8 @@ pub struct EndpointHealth {
     pub status: String,
     /// The last error, in the service's words.
     pub last_known_error: Option<String>,
+    /// When something was last sent there, if the service tells: what it says is as old as that.
+    pub last_attempt: Option<OffsetDateTime>,
 }
 
 impl ArmReader {
@@ -64,6 +67,8 @@ impl ArmReader {
                 endpoint_id: text(json, "/endpointId")?.to_owned(),
                 status: text(json, "/healthStatus").unwrap_or("unknown").to_owned(),
                 last_known_error: text(json, "/lastKnownError").map(str::to_owned),
+                last_attempt: text(json, "/lastSendAttemptTime")
+                    .and_then(|text| OffsetDateTime::parse(text, &Rfc2822).ok()),
             })
         });
         Ok(health.collect())

@@ -50,7 +50,8 @@ async fn run(settings: HandlerSettings, telemetry: telemetry::Telemetry) -> anyh
         credential.clone(),
         transport.clone(),
     )?;
-    let profiles = Profiles::new(azure.profiles.clone(), credential.clone(), transport.clone());
+    let profiles = Profiles::new(azure.profiles.clone(), credential.clone(), transport.clone())
+        .reserving(settings.outcomes.as_ref());
     if let ProfilesSource::File(_) = azure.profiles {
         // A packaged document with mistakes will not mend itself: say so now, not at the first event.
         profiles.current().await?;

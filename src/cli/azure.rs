@@ -48,10 +48,16 @@ impl Session {
         let transport: Arc<dyn HttpClient> = Arc::new(connect::http_client()?);
         let credential = connect::credential(&settings, transport.clone())
             .context("no credential; sign in with az login")?;
-        let profiles = Profiles::new(settings.profiles.clone(), credential.clone(), transport.clone());
+        let profiles = Profiles::new(settings.profiles.clone(), credential.clone(), transport.clone())
+            .reserving(config::outcomes(&ProcessEnvironment).ok().as_ref());
         let state = profiles.load().await.map_err(|error| Usage(error.to_string()))?;
         let arm = connect::arm_client(&settings, credential.clone(), transport.clone());
         Ok(Self { arm, state, settings, credential, transport })
+    }
+
+    /// How calls travel.
+    pub(super) fn transport(&self) -> &dyn HttpClient {
+        self.transport.as_ref()
     }
 
     /// One of the Service Bus queues.

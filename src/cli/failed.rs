@@ -44,24 +44,36 @@ struct One {
     /// Its outcome's id, or the beginning of it.
     #[arg(value_name = "ID")]
     id: String,
+    /// One JSON document instead of text.
+    #[arg(long)]
+    json: bool,
 }
 
 pub(super) async fn run(args: FailedArgs) -> anyhow::Result<Ending> {
     let session = Session::open().await?;
     let queue = session.storage_queue(FAILED_QUEUE)?;
     match args.what {
-        What::List { json } => list(&queue, json).await,
-        What::Show(One { id }) => {
-            let parked = find(&queue, &id).await?;
-            print(&format!("{}\n", serde_json::to_string_pretty(&parked)?));
-            if let Some(blob) = &parked.blob
+        What::List { json: as_json } => list(&queue, as_json).await,
+        What::Show(One { id, json }) => {
+            let mut parked = find(&queue, &id).await?;
+            // The whole of it, where the message had no room for that.
+            if let Some(blob) = parked.blob.as_deref()
                 && let Some(text) = session.outcomes()?.kept(blob).await?
             {
+                parked.text = Some(text);
+            }
+            if json {
+                print(&format!("{}\n", serde_json::to_string(&parked)?));
+                return Ok(Ending::Fine);
+            }
+            let text = parked.text.take_if(|_| parked.blob.is_some());
+            print(&format!("{}\n", serde_json::to_string_pretty(&parked)?));
+            if let Some(text) = text {
                 print(&format!("{text}\n"));
             }
             Ok(Ending::Fine)
         }
-        What::Replay(One { id }) => {
+        What::Replay(One { id, json }) => {
             let (taken, parked) = take(&queue, &id).await?;
             let again = parked.again("hubward failed replay", OffsetDateTime::now_utc().unix_timestamp());
             let Some(again) = again else {
@@ -79,13 +91,25 @@ pub(super) async fn run(args: FailedArgs) -> anyhow::Result<Ending> {
             };
             session.bus(REQUEST_QUEUE)?.send_request(&request).await?;
             queue.delete(&taken.message.id, &taken.pop_receipt).await?;
-            print(&format!("{request}: sent again; follow it with: hubward request watch {}\n", request.id));
+            if json {
+                let told = json!({"sent": true, "id": request.id, "replayed": parked.outcome_id});
+                print(&format!("{told}\n"));
+            } else {
+                print(&format!(
+                    "{request}: sent again; follow it with: hubward request watch {}\n",
+                    request.id
+                ));
+            }
             Ok(Ending::Fine)
         }
-        What::Drop(One { id }) => {
+        What::Drop(One { id, json }) => {
             let (taken, parked) = take(&queue, &id).await?;
             queue.delete(&taken.message.id, &taken.pop_receipt).await?;
-            print(&format!("dropped {} ({})\n", parked.outcome_id, parked.causes.join("; ")));
+            if json {
+                print(&format!("{}\n", json!({"dropped": parked.outcome_id, "causes": parked.causes})));
+            } else {
+                print(&format!("dropped {} ({})\n", parked.outcome_id, parked.causes.join("; ")));
+            }
             Ok(Ending::Fine)
         }
     }

@@ -7,11 +7,13 @@
 mod apply;
 mod azure;
 mod bench;
+mod campaign;
 mod demo;
 mod doctor;
 mod exports;
 mod failed;
 mod grants;
+mod host;
 mod hubs;
 mod jobs;
 mod local;
@@ -50,6 +52,8 @@ enum Command {
     Resync(resync::ResyncArgs),
     /// Check, send and follow operators' requests.
     Request(request::RequestArgs),
+    /// Bring a profile to a fleet wave by wave.
+    Campaign(campaign::CampaignArgs),
     /// See what did not end well, send it again, or drop it.
     Failed(failed::FailedArgs),
     /// Show what our own identity may do, what is missing, and what grants it.
@@ -145,6 +149,7 @@ async fn run(cli: Cli) -> anyhow::Result<Ending> {
         Command::Hubs(args) => hubs::run(args).await,
         Command::Resync(args) => resync::run(args).await,
         Command::Request(args) => request::run(args).await,
+        Command::Campaign(args) => campaign::run(args).await,
         Command::Failed(args) => failed::run(args).await,
         Command::Completions { shell } => {
             let mut script = Vec::new();

@@ -9,15 +9,19 @@ use time::OffsetDateTime;
 use tokio::time::Instant;
 use uuid::Uuid;
 
-use super::{Ending, Usage, azure::Session, print, remark};
+use super::{Ending, Usage, azure::Session, host, print, remark};
 use crate::{
     bus::REQUEST_QUEUE,
     desired::{DesiredState, Request},
-    outcomes::{Record, Word, id_of_request, store::OutcomeStore},
+    outcomes::{Record, Word, id_of, id_of_request, store::OutcomeStore},
 };
 
 /// Pause between looks at what has become of a request.
 const PAUSE: Duration = Duration::from_secs(2);
+/// By how much the app's clock may be behind ours.
+const SKEW: time::Duration = time::Duration::minutes(1);
+/// After so long, an earlier refusal of the same text is taken for this one's: it is kept once.
+const OLD_REFUSAL: Duration = Duration::from_secs(60);
 
 #[derive(Debug, Args)]
 pub(super) struct RequestArgs {
@@ -49,9 +53,12 @@ struct FileArgs {
 struct SendArgs {
     #[command(flatten)]
     request: FileArgs,
-    /// Which of the two queues of that name.
+    /// Where to.
     #[arg(long, value_enum, default_value_t = To::Bus)]
     to: To,
+    /// The Functions host, for `--to host`. Its master key, if it wants one: HUBWARD_HOST_KEY.
+    #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:7071")]
+    host_url: String,
     /// Follow it until it has ended.
     #[arg(long)]
     watch: bool,
@@ -61,10 +68,13 @@ struct SendArgs {
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
 enum To {
-    /// That of the Service Bus namespace.
+    /// The queue hub-requests of the Service Bus namespace.
     Bus,
-    /// That of the app's storage account (`HUBWARD_QUEUES`).
+    /// The queue hub-requests of the app's storage account (`HUBWARD_QUEUES`).
     Storage,
+    /// The function itself, through the admin API of the Functions host: for local use. Nothing keeps the
+    /// request until it has been taken in.
+    Host,
 }
 
 #[derive(Debug, Args)]
@@ -100,17 +110,22 @@ pub(super) async fn run(args: RequestArgs) -> anyhow::Result<Ending> {
             }
             Ok(Ending::Fine)
         }
-        What::Send(SendArgs { request: args, to, watch, patience }) => {
+        What::Send(SendArgs { request: args, to, host_url, watch, patience }) => {
             let request = read(&session.state, &args)?;
+            let sent = Sent {
+                digest: request.digest(),
+                text: request.json().to_string(),
+                at: OffsetDateTime::now_utc(),
+            };
             match to {
                 To::Bus => session.bus(REQUEST_QUEUE)?.send_request(&request).await?,
                 To::Storage => {
-                    let queue = session.storage_queue(REQUEST_QUEUE)?;
-                    queue.send(&request.json().to_string(), None).await?;
+                    session.storage_queue(REQUEST_QUEUE)?.send(&sent.text, None).await?;
                 }
+                To::Host => host::start(session.transport(), &host_url, &sent.text).await?,
             }
             if watch {
-                return follow(&session, &request.id, Some(request.digest()), &patience, args.json).await;
+                return follow(&session, &request.id, Some(&sent), &patience, args.json).await;
             }
             if args.json {
                 print(&format!("{}\n", json!({"sent": true, "id": request.id})));
@@ -121,6 +136,13 @@ pub(super) async fn run(args: RequestArgs) -> anyhow::Result<Ending> {
         }
         What::Watch(WatchArgs { id, patience, json }) => follow(&session, &id, None, &patience, json).await,
     }
+}
+
+/// What was sent, and when.
+struct Sent {
+    digest: Uuid,
+    text: String,
+    at: OffsetDateTime,
 }
 
 fn read(state: &DesiredState, args: &FileArgs) -> anyhow::Result<Request> {
@@ -137,19 +159,18 @@ fn read(state: &DesiredState, args: &FileArgs) -> anyhow::Result<Request> {
 async fn follow(
     session: &Session,
     id: &str,
-    digest: Option<Uuid>,
+    sent: Option<&Sent>,
     patience: &Patience,
     as_json: bool,
 ) -> anyhow::Result<Ending> {
+    let started = Instant::now();
     let store = session.outcomes()?;
     let until = Instant::now() + Duration::from_secs(patience.timeout);
     let mut told = String::new();
     loop {
         // Without a digest, the request that holds the id is meant.
-        let digest = match digest {
-            Some(digest) => Some(digest),
-            None => store.claimed(id).await?,
-        };
+        let claimed = store.claimed(id).await?;
+        let digest = sent.map(|sent| sent.digest).or(claimed);
         if let Some(digest) = digest {
             let outcome = id_of_request(id, digest);
             if let Some(record) = store.ended(outcome).await? {
@@ -162,6 +183,14 @@ async fn follow(
                 remark(&format!("{id}: waiting for {waits}"));
                 told = waits;
             }
+        }
+        // Refused at the door, where its id counted for nothing: the app may have other profiles than we have.
+        if let Some(sent) = sent.filter(|sent| claimed != Some(sent.digest))
+            && let Some(record) = store.ended(id_of(&sent.text)).await?
+            && (record.ended_at + SKEW >= sent.at || started.elapsed() > OLD_REFUSAL)
+        {
+            print(&shown(&record, as_json)?);
+            return Ok(ending(record.outcome));
         }
         if Instant::now() + PAUSE > until {
             let known = if told.is_empty() { "nothing is known of it yet" } else { told.as_str() };

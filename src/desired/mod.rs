@@ -34,7 +34,7 @@ use serde::{Serialize, Serializer};
 use crate::{
     model::{
         IotHubId,
-        desired::{DesiredHub, Guardrails},
+        desired::{DesiredHub, Guardrails, ReservedContainer},
         hub::HubDocument,
     },
     schedule::Ncrontab,
@@ -110,6 +110,13 @@ impl DesiredState {
         });
         let profiles = profiles.collect::<Result<_, _>>()?;
         Ok(DesiredState { document, guardrails, profiles })
+    }
+
+    /// The same, where this container is the app's own and no target for anybody.
+    #[must_use]
+    pub fn reserving(mut self, container: Option<ReservedContainer>) -> Self {
+        self.guardrails.reserved = container;
+        self
     }
 
     /// What keeps a run small and in its place.

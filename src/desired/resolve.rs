@@ -125,6 +125,7 @@ pub(super) fn guardrails(doc: &GuardrailsDoc) -> Result<Guardrails, Fault> {
         max_hubs_changed: *max_hubs_changed,
         max_writes_per_hub: *max_writes_per_hub,
         grant_window: duration(grant_window)?,
+        reserved: None,
     })
 }
 
@@ -357,6 +358,10 @@ impl Profile {
         let target = kind.target(id);
         let scope = target.grant_scope(guardrails.storage_grants);
         for id in [target.id(), &scope] {
+            if guardrails.is_reserved(id) {
+                let fault = Fault::new("Hubward keeps its own outcomes there", "point to another container");
+                return Err(self.refusal(field, id.as_str(), None, fault));
+            }
             if !guardrails.allows_target(id) {
                 let fix =
                     format!("add `{id}` or a scope above it to `guardrails.targets`, or point elsewhere");

@@ -76,11 +76,13 @@ fn defaults_are_the_careful_ones() {
         max_hubs_changed,
         max_writes_per_hub,
         grant_window,
+        reserved,
     } = state.guardrails();
     assert!(identities.is_empty());
     assert_eq!((subscriptions.len(), targets.len(), *allow_removals, *allow_keys), (1, 1, false, false));
     assert!(allow_imports.is_empty());
     assert_eq!(*storage_grants, crate::model::desired::StorageScope::Container);
+    assert_eq!(*reserved, None, "a setting of the app");
     assert_eq!((*max_hubs_changed, *max_writes_per_hub, grant_window.seconds()), (50, 12, 900));
     insta::assert_snapshot!(serde_json::to_string(&state).unwrap(), @r#"{"version":1,"guardrails":{"subscriptions":["0b1f6471-1bf0-4dda-aec3-cb9272f09590"],"targets":["/subscriptions/0b1f6471-1bf0-4dda-aec3-cb9272f09590/resourceGroups/rg-data"],"identities":[],"allowRemovals":false,"allowKeys":false,"allowImports":[],"storageGrants":"container","maxHubsChanged":50,"maxWritesPerHub":12,"grantWindow":"PT15M"},"profiles":[{"name":"plain","rollout":"automatic","drift":"repair","match":{"tags":{},"locations":[],"resourceGroups":[],"names":[]},"identity":{"system":"unmanaged","user":[],"detach":[],"detachOthers":false},"endpoints":[],"routes":[],"fallback":"unmanaged","enrichments":[],"cloudToDevice":{},"exports":[],"ownedPrefixes":[],"outbound":{"allowTargets":false}}]}"#);
 }

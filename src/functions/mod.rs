@@ -4,6 +4,7 @@
 //! They translate and nothing more. What is understood ends with status 200, whatever came of it;
 //! a function fails only when work could not be made durable, so that its trigger delivers again.
 
+mod campaigns;
 mod events;
 mod exports;
 mod log;
@@ -18,12 +19,14 @@ use std::{
 
 use serde_json::Value;
 use time::OffsetDateTime;
-use tracing::{Instrument, info_span};
+use tokio::time::Instant;
+use tracing::{Instrument, field::Empty, info, info_span};
 use uuid::Uuid;
 
 use crate::{
     arm::ArmClient,
-    bus::WorkQueue,
+    bus::{REQUEST_QUEUE, WORK_QUEUE, WorkQueue},
+    campaigns::step::WorkMessage,
     events as hub_events, fleet,
     handler::{
         EventGridTrigger, HandlerError, InvocationContext, InvocationResponse, QueueTrigger, Runtime,
@@ -32,7 +35,7 @@ use crate::{
     outcomes::store::OutcomeStore,
     profiles::Profiles,
     reconcile::Reconciler,
-    telemetry::{self, Telemetry},
+    telemetry::{self, Telemetry, metrics},
     work::WorkItem,
 };
 
@@ -83,69 +86,138 @@ pub fn runtime(app: Arc<App>) -> Runtime {
         .deadline(DEADLINE)
         .function("HubEvent", move |trigger: EventGridTrigger, context| {
             let app = by_event.clone();
-            let trace_parent = parent_of(&context);
-            in_trace("events", app.clone(), trace_parent, async move {
+            let call = Invoked::new("HubEvent", "pubsub", &context);
+            call.run(app.clone(), async move {
                 let verdicts = hub_events::parse_value(&Value::Array(trigger.events));
                 app.enqueue(verdicts.map_err(HandlerError::permanent)?).await
             })
         })
         .function("HubEventQueue", move |trigger: QueueTrigger, context| {
             let app = by_queue.clone();
-            let trace_parent = parent_of(&context);
-            in_trace("events", app.clone(), trace_parent, async move {
+            let call = Invoked::new("HubEventQueue", "pubsub", &context).by_message(
+                "hub-events",
+                trigger.id.map(|id| id.to_string()),
+                trigger.insertion_time,
+            );
+            call.run(app.clone(), async move {
                 let verdicts = hub_events::parse(&trigger.body());
                 app.enqueue(verdicts.map_err(HandlerError::permanent)?).await
             })
         })
         .function("Request", move |trigger: QueueTrigger, context| {
             let app = asked.clone();
-            let trace_parent = parent_of(&context);
-            in_trace("requests", app.clone(), trace_parent, async move {
+            let call = Invoked::new("Request", "pubsub", &context).by_message(
+                REQUEST_QUEUE,
+                trigger.id.map(|id| id.to_string()),
+                trigger.insertion_time,
+            );
+            call.run(app.clone(), async move {
                 app.request("hub-requests", &trigger.body(), trigger.came_before()).await
             })
         })
         .function("RequestBus", move |trigger: ServiceBusTrigger, context| {
             let app = asked_by_bus.clone();
-            let trace_parent = parent_of(&context);
-            in_trace("requests", app.clone(), trace_parent, async move {
+            let call = Invoked::new("RequestBus", "pubsub", &context).by_message(
+                REQUEST_QUEUE,
+                trigger.message_id.clone(),
+                trigger.enqueued_time,
+            );
+            call.run(app.clone(), async move {
                 app.request("hub-requests (Service Bus)", &trigger.body, trigger.came_before()).await
             })
         })
         .function("Resync", move |timer: TimerTrigger, context| {
             let app = resyncer.clone();
-            let trace_parent = parent_of(&context);
-            in_trace("resync", app.clone(), trace_parent, async move { app.resync(timer).await })
+            let call = Invoked::new("Resync", "timer", &context);
+            call.run(app.clone(), async move { app.resync(timer).await })
         })
         .function("ScheduledExport", move |timer: TimerTrigger, context| {
             let app = by_timer.clone();
-            let trace_parent = parent_of(&context);
-            in_trace("exports", app.clone(), trace_parent, async move { app.exports(timer).await })
+            let call = Invoked::new("ScheduledExport", "timer", &context);
+            call.run(app.clone(), async move { app.exports(timer).await })
         })
-        .function("Work", move |trigger: ServiceBusTrigger, _: InvocationContext| {
+        .function("Work", move |trigger: ServiceBusTrigger, context| {
             let app = worker.clone();
             // A message that is no work item will never be one: trying ten times would not help.
-            let item = WorkItem::parse(&trigger.body).map_err(HandlerError::permanent);
-            let trace_parent = item.as_ref().ok().and_then(|item| item.trace_parent.clone());
+            let message = WorkMessage::parse(&trigger.body).map_err(HandlerError::permanent);
+            let mut call = Invoked::new("Work", "pubsub", &context).by_message(
+                WORK_QUEUE,
+                trigger.message_id.clone(),
+                trigger.enqueued_time,
+            );
+            // The trace of what led to it, and not that of the host's delivery.
+            call.parent = message.as_ref().ok().and_then(WorkMessage::trace_parent).or(call.parent);
             let again = trigger.came_before();
-            in_trace("work", app.clone(), trace_parent, async move { app.work(item?, again).await })
+            call.run(app.clone(), async move {
+                match message? {
+                    WorkMessage::Hub(item) => app.work(*item, again).await,
+                    WorkMessage::Campaign(step) => app.campaign(step, trigger.session_id.as_deref()).await,
+                }
+            })
         })
 }
 
-fn parent_of(context: &InvocationContext) -> Option<String> {
-    context.traceparent.as_ref().map(|parent| parent.as_str().to_owned())
+/// One invocation, as telemetry names it.
+struct Invoked {
+    function: &'static str,
+    trigger: &'static str,
+    id: Option<String>,
+    parent: Option<String>,
+    message: Option<Message>,
 }
 
-/// Runs a function inside a span that belongs to the caller's trace, and flushes afterwards: the
-/// host may kill the process at any time.
-async fn in_trace(
-    kind: &'static str,
-    app: Arc<App>,
-    trace_parent: Option<String>,
-    run: impl Future<Output = Result<InvocationResponse, HandlerError>>,
-) -> Result<InvocationResponse, HandlerError> {
-    let span = info_span!("function", otel.kind = "consumer", otel.name = kind);
-    telemetry::set_parent(&span, trace_parent.as_deref());
-    let answer = run.instrument(span).await;
-    app.telemetry.flush().await;
-    answer
+/// The message that it is for.
+struct Message {
+    queue: &'static str,
+    id: Option<String>,
+    due: Option<OffsetDateTime>,
+}
+
+impl Invoked {
+    fn new(function: &'static str, trigger: &'static str, context: &InvocationContext) -> Self {
+        let parent = context.traceparent.as_ref().map(|parent| parent.as_str().to_owned());
+        Self { function, trigger, id: context.invocation_id.clone(), parent, message: None }
+    }
+
+    /// `due` is when the message could first be taken up.
+    fn by_message(self, queue: &'static str, id: Option<String>, due: Option<OffsetDateTime>) -> Self {
+        Self { message: Some(Message { queue, id, due }), ..self }
+    }
+
+    /// Runs the function inside a span that belongs to the caller's trace, and flushes afterwards: the
+    /// host may kill the process at any time.
+    async fn run(
+        self,
+        app: Arc<App>,
+        run: impl Future<Output = Result<InvocationResponse, HandlerError>>,
+    ) -> Result<InvocationResponse, HandlerError> {
+        let started = Instant::now();
+        let Self { function, trigger, id, parent, message } = self;
+        let span = info_span!(
+            "function",
+            otel.kind = "consumer",
+            otel.name = function,
+            faas.name = function,
+            faas.trigger = trigger,
+            faas.invocation_id = id,
+            messaging.system = Empty,
+            messaging.destination.name = Empty,
+            messaging.message.id = Empty,
+        );
+        telemetry::set_parent(&span, parent.as_deref());
+        if let Some(Message { queue, id, due }) = &message {
+            span.record("messaging.system", if *queue == WORK_QUEUE { "servicebus" } else { "azqueues" });
+            span.record("messaging.destination.name", queue);
+            span.record("messaging.message.id", id.as_deref());
+            if let Some(due) = due {
+                let age = (app.arm.clock().now() - *due).as_seconds_f64().max(0.0);
+                metrics::taken_up(queue, age);
+                span.in_scope(|| info!(queue_age_s = age, messaging.destination.name = queue, "taken up"));
+            }
+        }
+        let answer = run.instrument(span).await;
+        metrics::invoked(function, trigger, started.elapsed(), answer.is_err());
+        app.telemetry.flush().await;
+        answer
+    }
 }

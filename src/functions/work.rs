@@ -6,7 +6,7 @@ use time::OffsetDateTime;
 use tokio::time::Instant;
 use tracing::{info, warn};
 
-use super::{App, LOOK_UNTIL, log};
+use super::{App, LOOK_UNTIL, log, requests::Known};
 use crate::{
     arm::{ArmError, ArmWriter, Reaction},
     desired::{DesiredState, Request, Wanted},
@@ -19,6 +19,7 @@ use crate::{
     outcomes::{Record, Word, of_job, of_look, store::tell_of_hub},
     plan::HubPlan,
     reconcile::{Aim, Chain, NotFound, Outcome, Past, plan_for},
+    telemetry::metrics,
     work::{Origin, Reason, WorkItem},
 };
 
@@ -29,7 +30,7 @@ const PATIENT_LOOKS: u32 = 20;
 /// Longest pause between looks.
 const LONGEST_PAUSE: Duration = Duration::from_secs(15 * 60);
 /// Pause before a hub that could not be read is tried again.
-const PAUSE: time::Duration = time::Duration::seconds(30);
+pub(super) const PAUSE: time::Duration = time::Duration::seconds(30);
 
 impl App {
     /// Does what a work item asks for; `again` if somebody may have begun with it already.
@@ -69,9 +70,14 @@ impl App {
             let causes = vec!["the message names another request than it holds".to_owned()];
             return self.finish(item, Record::of(item, Word::Refused, causes, now).of_message(item)).await;
         }
-        if let Some(record) = self.ended(&origin).await? {
+        match self.known(&request).await {
             // Whoever ended it may have been killed before it was told.
-            return self.finish(item, record).await;
+            Ok(Known::Ended(record)) => return self.finish(item, *record).await,
+            Ok(Known::KeyTaken(cause)) => {
+                return self.finish(item, Record::of(item, Word::Refused, vec![cause], now)).await;
+            }
+            Ok(Known::New) => {}
+            Err(error) => return self.unkept(item, item.chain(), &error).await,
         }
         if !request.is_about_state() {
             return self.about_jobs(state, item, &request).await;
@@ -120,11 +126,13 @@ impl App {
         let aim = Aim { past: self.past(aim, item).await, ..aim };
         let report = reconciler.reconcile(aim, &item.hub, not_found, &item.chain()).await;
         log::look(&report, started.elapsed());
+        metrics::looked(report.outcome.name(), started.elapsed());
         if let Outcome::Waiting { cause, until, .. } = &report.outcome {
             return self.later(item, cause, *until, report.chain.clone()).await;
         }
         let (word, causes) = of_look(&report.outcome);
-        self.finish(item, Record::of(item, word, causes, self.arm.clock().now()).with_report(&report)).await
+        let record = Record::of(item, word, causes, self.arm.clock().now()).with_report(&report);
+        self.finish_chain(item, record, report.chain).await
     }
 
     /// What is known of the hub's past, where a profile wants hubs that were in order left alone.
@@ -146,7 +154,7 @@ impl App {
     }
 
     /// Hands over what is left to do.
-    async fn later(
+    pub(super) async fn later(
         &self,
         item: &WorkItem,
         cause: &str,
@@ -155,7 +163,11 @@ impl App {
     ) -> Result<InvocationResponse, HandlerError> {
         let now = self.arm.clock().now();
         let due = patiently(until, item.follows, now);
-        self.send(&item.follow_up(cause, due, chain)).await?;
+        let next = match &item.reason {
+            Reason::Job { item: job, .. } => item.next_step(job.taken_up_again(), due),
+            _ => item.follow_up(cause, due, chain),
+        };
+        self.send(&next).await?;
         self.waits(item, Record::of(item, Word::Waiting, vec![format!("{cause}, until {due}")], now)).await;
         Ok(InvocationResponse::new().log(format!("{}: Waiting", item.hub.name())))
     }
@@ -169,10 +181,12 @@ impl App {
         again: bool,
     ) -> Result<InvocationResponse, HandlerError> {
         // The same request, sent once more while the first was at it, must not be done again.
-        if let (Some(origin), JobPhase::Wanted { .. }) = (&work.origin, &item.phase)
-            && let Some(record) = self.ended(origin).await?
-        {
-            return self.finish(work, record).await;
+        if let (Some(origin), JobPhase::Wanted { .. }) = (&work.origin, &item.phase) {
+            match self.ended(origin).await {
+                Ok(Some(record)) => return self.finish(work, record).await,
+                Ok(None) => {}
+                Err(error) => return self.unkept(work, Chain::default(), &error).await,
+            }
         }
         let arm = self.writer();
         let jobs = Jobs { arm: &arm, guardrails: state.guardrails() };
@@ -246,22 +260,29 @@ impl App {
     ) -> Result<InvocationResponse, HandlerError> {
         let now = self.arm.clock().now();
         let record = |word, cause: Option<String>| Record::of(item, word, cause.into_iter().collect(), now);
+        let mut chain = item.chain();
         let job = match arm.reader().job(hub, JobDoor::DataPlane, id).await {
             Ok(job) => job,
             Err(error) => return self.not_read(item, &error).await,
         };
         let ended = match job {
             None => record(Word::Refused, Some(format!("the hub knows no job {id}"))),
-            Some(job) if !matches!(job.status, JobStatus::Active) => record(Word::InSync, None),
+            Some(job) if !matches!(job.status, JobStatus::Active) => {
+                // We may be the ones who cancelled it, and could not say so.
+                record(if chain.done.is_empty() { Word::InSync } else { Word::Changed }, None)
+            }
             Some(_) if dry_run => {
                 Record { plan: vec![format!("cancel job {id}")], ..record(Word::Planned, None) }
             }
             Some(_) => match arm.cancel_job(hub, id).await {
-                Ok(()) => record(Word::Changed, None),
+                Ok(()) => {
+                    chain.done = vec![format!("cancel job {id}")];
+                    record(Word::Changed, None)
+                }
                 Err(error) => return self.not_read(item, &error).await,
             },
         };
-        self.finish(item, ended).await
+        self.finish_chain(item, ended, chain).await
     }
 
     /// A call that came to nothing: again later, if that can help, and not for ever.

@@ -100,7 +100,9 @@ impl Jobs<'_> {
         }
         let target = Target::StorageContainer(request.container.clone());
         for scope in [request.container.clone(), target.grant_scope(self.guardrails.storage_grants)] {
-            if !self.guardrails.allows_target(&scope) {
+            if self.guardrails.is_reserved(&scope) {
+                causes.push(format!("Hubward keeps its own outcomes in {scope}"));
+            } else if !self.guardrails.allows_target(&scope) {
                 causes.push(format!("{scope} is not within guardrails.targets"));
             }
         }

@@ -328,6 +328,11 @@ impl JobItem {
         Self { phase, looks: 0, polls: 0, failures: 0, ..self.clone() }
     }
 
+    /// The same as another step: for when its end could not be written down.
+    pub fn taken_up_again(&self) -> Self {
+        Self { steps: self.steps.saturating_add(1), ..self.maybe_asked() }
+    }
+
     /// The same, taken up again after somebody began with it and did not finish.
     pub fn maybe_asked(&self) -> Self {
         let mut next = self.clone();

@@ -55,11 +55,24 @@ pub enum Word {
 
 impl fmt::Display for Word {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Debug::fmt(self, f)
+        f.write_str(self.name())
     }
 }
 
 impl Word {
+    /// As it is written.
+    pub fn name(self) -> &'static str {
+        match self {
+            Word::InSync => "InSync",
+            Word::Changed => "Changed",
+            Word::Planned => "Planned",
+            Word::Waiting => "Waiting",
+            Word::Blocked => "Blocked",
+            Word::Refused => "Refused",
+            Word::Failed => "Failed",
+        }
+    }
+
     /// Whether it is to be parked.
     pub fn is_parked(self) -> bool {
         matches!(self, Word::Blocked | Word::Refused | Word::Failed)
@@ -88,6 +101,9 @@ pub struct Record {
     /// The fingerprint of what was wanted when the hub was last found as its profile wants it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub in_sync_as: Option<Uuid>,
+    /// The campaign, if it is one's own end or pause.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub campaign: Option<String>,
     /// The request, if it was one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub request: Option<Origin>,
@@ -150,6 +166,7 @@ impl Record {
             hub: None,
             profile: None,
             in_sync_as: None,
+            campaign: None,
             request: None,
             steps: Vec::new(),
             plan: Vec::new(),

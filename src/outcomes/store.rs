@@ -7,6 +7,7 @@
 //! keys/{id of its key}.json                the request that has an idempotency key
 //! parked/{outcome id}.txt                  what came in and was too long for a message
 //! fleet.json                               where every hub stood at the last resync
+//! campaigns/{id}/…                         see `campaigns::store`
 //! ```
 
 use std::sync::Arc;
@@ -62,6 +63,9 @@ pub trait OutcomeStore: Send + Sync {
 
     /// Writes down what the last resync found.
     async fn tell_of_fleet(&self, report: &FleetReport) -> Result<(), BlobError>;
+
+    /// The container, for what else is kept there.
+    fn container(&self) -> Arc<Container>;
 
     /// What the last resync found.
     async fn of_fleet(&self) -> Result<Option<FleetReport>, BlobError>;
@@ -165,6 +169,10 @@ impl OutcomeStore for BlobStore {
 
     async fn tell_of_fleet(&self, report: &FleetReport) -> Result<(), BlobError> {
         self.container.write(FLEET, json(report)?).await
+    }
+
+    fn container(&self) -> Arc<Container> {
+        self.container.clone()
     }
 
     async fn of_fleet(&self) -> Result<Option<FleetReport>, BlobError> {

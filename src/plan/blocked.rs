@@ -21,6 +21,13 @@ pub enum Blocked {
         /// The target or the scope.
         target: ResourceId,
     },
+    /// A target is the container of Hubward's own outcomes, or a role there would reach it.
+    TargetReserved {
+        /// What wants it.
+        by: String,
+        /// The target.
+        target: ResourceId,
+    },
     /// A target does not exist.
     TargetMissing {
         /// What names it.
@@ -174,6 +181,12 @@ impl fmt::Display for Blocked {
             }
             Blocked::TargetOutOfScope { by, target } => {
                 write!(f, "{by}: {target} is outside guardrails.targets")
+            }
+            Blocked::TargetReserved { by, target } => {
+                write!(
+                    f,
+                    "{by}: Hubward keeps its own outcomes in {target}, or in its account; point elsewhere"
+                )
             }
             Blocked::TargetMissing { by, missing } => {
                 write!(f, "{by}: {missing} does not exist; create it or correct the profile")

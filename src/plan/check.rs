@@ -90,6 +90,10 @@ fn targets(
         .map(|want| ("file upload".to_owned(), &want.container, want.auth.identity().is_some()));
     for (by, target, by_identity) in endpoints.chain(upload) {
         let scope = target.grant_scope(guardrails.storage_grants);
+        if guardrails.is_reserved(target.id()) || (by_identity && guardrails.is_reserved(&scope)) {
+            blocked.push(Blocked::TargetReserved { by, target: target.id().clone() });
+            continue;
+        }
         if !guardrails.allows_target(target.id()) {
             blocked.push(Blocked::TargetOutOfScope { by, target: target.id().clone() });
             continue;

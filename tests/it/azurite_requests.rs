@@ -166,9 +166,11 @@ async fn requests_end_in_one_outcome_each_and_what_failed_can_be_sent_again() {
     let (code, _, errors) = hubward(&cloud, own, &["failed", "replay", &never]).await;
     assert_eq!(code, Some(1), "{errors}");
     assert!(errors.contains("was never understood"), "{errors}");
-    let (code, text, errors) = hubward(&cloud, own, &["failed", "replay", &astray[..8]]).await;
+    let (code, text, errors) = hubward(&cloud, own, &["failed", "replay", &astray[..8], "--json"]).await;
     assert_eq!(code, Some(0), "{errors}");
-    let id = text.trim().rsplit(' ').next().unwrap().to_owned();
+    let replayed: Value = serde_json::from_str(&text).unwrap();
+    assert_eq!(replayed["replayed"], astray.as_str());
+    let id = replayed["id"].as_str().unwrap().to_owned();
     let (code, text, errors) =
         hubward(&cloud, own, &["request", "watch", &id, "--json", "--timeout", "60"]).await;
     assert_eq!(code, Some(3), "refused again: {text}{errors}");
@@ -176,7 +178,14 @@ async fn requests_end_in_one_outcome_each_and_what_failed_can_be_sent_again() {
     let (code, shown, errors) = hubward(&cloud, own, &["failed", "show", &never]).await;
     assert_eq!(code, Some(0), "{errors}");
     assert!(shown.contains("neither JSON nor base64!"), "{shown}");
-    assert_eq!(hubward(&cloud, own, &["failed", "drop", &never]).await.0, Some(0));
+    let (_, shown, _) = hubward(&cloud, own, &["failed", "show", &never, "--json"]).await;
+    let shown: Parked = serde_json::from_str(&shown).unwrap();
+    assert_eq!(shown.text.as_deref(), Some("neither JSON nor base64!"));
+    let (code, dropped, _) = hubward(&cloud, own, &["failed", "drop", &never, "--json"]).await;
+    assert_eq!(
+        (code, serde_json::from_str::<Value>(&dropped).unwrap()["dropped"].as_str()),
+        (Some(0), Some(never.as_str()))
+    );
     assert_eq!(hubward(&cloud, own, &["failed", "show", &never]).await.0, Some(2), "it is gone");
     let (code, table, errors) = hubward(&cloud, own, &["hubs"]).await;
     assert_eq!(code, Some(0), "{errors}");

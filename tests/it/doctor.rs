@@ -9,6 +9,7 @@ use hubward::{
     reconcile::Outcome,
     rights::{self, BuiltIn, Checkup, GivenBy, Need, Verdict, Warning, needs},
 };
+use serde_json::Value;
 
 use crate::support::{
     cloud::Cloud,
@@ -463,4 +464,35 @@ fn the_list_of_rights_in_infra_is_the_same() {
         [needed.difference(&written), written.difference(&needed)].map(Iterator::collect::<Vec<_>>);
     assert_eq!((unwritten, unneeded), (vec![], vec![]), "infra/README.md and the list of needs differ");
     assert!(text.contains(&condition().unwrap()), "infra/README.md has another condition");
+}
+
+#[test]
+fn the_roles_that_infra_makes_hold_what_is_needed_and_no_more() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let text = fs::read_to_string(root.join("infra/roles.json")).unwrap();
+    let written: Value = serde_json::from_str(&text).unwrap();
+    let (whole, _) = EVERYTHING.split_once("    exports:").unwrap();
+    let documents = [EVERYTHING.to_owned(), with_keys(), format!("{whole}\n")];
+    let needs: Vec<_> = documents.iter().flat_map(|document| all_needs(document)).collect();
+    for role in written.as_array().unwrap() {
+        let name = role["name"].as_str().unwrap();
+        let own = needs.iter().filter(|need| need.given_by.name() == name);
+        let mut needed: BTreeSet<&str> = own.map(|need| need.action.name).collect();
+        assert!(!needed.is_empty(), "nothing needs {name}");
+        needed.insert(rights::PERMISSIONS_READ.name);
+        if name == rights::CustomRole::Hubs.name() {
+            // The other door to imports: Resource Manager instead of the hub's own API.
+            needed.extend(needs.iter().filter_map(|need| need.or).map(|action| action.name));
+        }
+        let actions: BTreeSet<&str> =
+            role["actions"].as_array().unwrap().iter().filter_map(Value::as_str).collect();
+        assert_eq!(actions, needed, "{name}");
+    }
+    let names: BTreeSet<&str> =
+        written.as_array().unwrap().iter().filter_map(|role| role["name"].as_str()).collect();
+    for need in &needs {
+        if let rights::GivenBy::Custom(role) = need.given_by {
+            assert!(names.contains(role.name()), "infra/roles.json lacks {}", role.name());
+        }
+    }
 }

@@ -10,6 +10,7 @@ use hubward::{
     arm::ArmClient,
     blobs::Container,
     bus::{SendError, WorkQueue},
+    campaigns::step::CampaignStep,
     config::ProfilesSource,
     functions::{self, App},
     local::{
@@ -36,6 +37,7 @@ const OWN_CLIENT: &str = "6d1f0f9e-3a55-4f0b-9a6b-0f6a2f1d7c01";
 #[derive(Default)]
 struct Recorder {
     items: Mutex<Vec<WorkItem>>,
+    steps: Mutex<Vec<CampaignStep>>,
     refuses: bool,
 }
 
@@ -46,6 +48,14 @@ impl WorkQueue for Recorder {
             return Err(SendError::new(item, "the namespace is away"));
         }
         self.items.lock().unwrap().push(item.clone());
+        Ok(())
+    }
+
+    async fn send_step(&self, step: &CampaignStep) -> Result<(), SendError> {
+        if self.refuses {
+            return Err(SendError::of_step(step, "the namespace is away"));
+        }
+        self.steps.lock().unwrap().push(step.clone());
         Ok(())
     }
 }
@@ -70,7 +80,8 @@ fn router(cloud: &Cloud, profiles: &Path, queue: Arc<Recorder>) -> Router {
             ProfilesSource::File(profiles.into()),
             Arc::new(SimCredential(cloud.azure.clone())),
             Arc::new(InProcess::new()),
-        ),
+        )
+        .reserving(Some(&OUTCOMES_CONTAINER.parse().unwrap())),
         reconciler: cloud.reconciler.clone(),
         arm: client,
         queue,
@@ -137,6 +148,21 @@ impl Functions {
         let twice = serde_json::to_string(text).unwrap();
         let metadata = json!({"DeliveryCount": count.to_string()});
         self.post("Work", json!({"Data": {"work": twice}, "Metadata": metadata}).to_string()).await
+    }
+
+    /// A step of a campaign, in a session.
+    pub(crate) async fn deliver_step(&self, step: &CampaignStep, session: &str, count: u32) -> (u16, Value) {
+        let twice = serde_json::to_string(&serde_json::to_string(step).unwrap()).unwrap();
+        let metadata = json!({"DeliveryCount": count.to_string(), "SessionId": format!("\"{session}\"")});
+        self.post("Work", json!({"Data": {"work": twice}, "Metadata": metadata}).to_string()).await
+    }
+
+    pub(crate) fn queue(&self) -> &dyn WorkQueue {
+        self.queue.as_ref()
+    }
+
+    pub(crate) fn steps_sent(&self) -> Vec<CampaignStep> {
+        std::mem::take(&mut *self.queue.steps.lock().unwrap())
     }
 
     pub(crate) fn sent(&self) -> Vec<WorkItem> {

@@ -121,6 +121,7 @@ fn ours(name: &str, before: &HubDocument, wanted: &Wanted) -> Value {
         max_hubs_changed: 1,
         max_writes_per_hub: 10,
         grant_window: IsoDuration::parse("PT15M").unwrap(),
+        reserved: None,
     };
     let mut document = before.clone();
     for _ in 0..4 {

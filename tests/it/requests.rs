@@ -46,7 +46,7 @@ pub(crate) struct Told {
 }
 
 impl Told {
-    fn add(&mut self, answer: &Value) {
+    pub(crate) fn add(&mut self, answer: &Value) {
         let texts = |name: &str| {
             let list = answer["Outputs"][name].as_array().cloned().unwrap_or_default();
             list.into_iter().map(|text| text.as_str().unwrap().to_owned()).collect::<Vec<_>>()
@@ -55,7 +55,7 @@ impl Told {
         self.parked.extend(texts("failed").iter().map(|text| serde_json::from_str(text).unwrap()));
     }
 
-    fn words(&self) -> Vec<Word> {
+    pub(crate) fn words(&self) -> Vec<Word> {
         self.outcomes.iter().map(|record| record.outcome).collect()
     }
 }
@@ -279,7 +279,13 @@ async fn offboarding_takes_what_the_profile_made_and_leaves_what_is_of_others() 
         |functions: &Functions| functions.cloud.azure.state()["roleAssignments"].as_array().unwrap().len();
     assert_eq!(grants(&functions), 2);
 
-    let told = functions.ask(&request("Offboard", "r-3", &hub, json!({"confirm": "hub1"}))).await;
+    // As long as a profile matches, all would come back.
+    let end = json!({"confirm": "hub1", "profile": "standard"});
+    let told = functions.ask(&request("Offboard", "r-3a", &hub, end.clone())).await;
+    assert_eq!(told.words(), [Word::Refused], "{told:#?}");
+    assert!(told.outcomes[0].causes[0].contains("profile standard still matches the hub"), "{told:#?}");
+    functions.cloud.sim("PATCH", "hubs/hub1", json!({"tags": {"egress": "none"}, "wait": true})).await;
+    let told = functions.ask(&request("Offboard", "r-3", &hub, end)).await;
     assert_eq!(told.words(), [Word::Changed], "{told:#?}");
     let routing = functions.cloud.hub(&hub)["properties"]["routing"].clone();
     assert_eq!(routing["routes"], json!([]));

@@ -210,8 +210,12 @@ requests! {
         job_id: JobIdText,
     }
 
-    /// Takes away what the hub's profile lists or owns, and the roles that nothing needs then.
+    /// Takes away what a profile lists or owns, and the roles that nothing needs then. No profile may match
+    /// the hub any more: it would bring everything back.
     Offboard {
+        /// The profile that the hub is taken out of. Without it, only roles are taken away.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        profile: Option<ProfileName>,
         /// The hub's name once more: whoever asks has looked.
         confirm: String,
         /// Whether the system-assigned identity is turned off too.

@@ -38,7 +38,9 @@ impl DesiredState {
         let text = |name: &str| root.field(name).text().map(str::to_owned);
         match kind {
             RequestKind::Reconcile => Some(Ask::OwnProfile),
-            RequestKind::Onboard => self.profile_named(&root.field("profile"), mistakes),
+            RequestKind::Onboard => {
+                self.profile_named(&root.field("profile"), mistakes).map(Ask::ProfileNamed)
+            }
             RequestKind::SetIdentity => {
                 let identity = root.field("identity");
                 for list in ["user", "detach"] {
@@ -101,7 +103,9 @@ impl DesiredState {
                             .mistake("offboarding removes, and the guardrails do not allow it", fix),
                     );
                 }
-                Some(Ask::Offboard { turn_identity_off: root.field("turnIdentityOff").is_true() })
+                let place = root.field("profile");
+                let profile = if place.exists() { Some(self.profile_named(&place, mistakes)?) } else { None };
+                Some(Ask::Offboard { profile, turn_identity_off: root.field("turnIdentityOff").is_true() })
             }
         }
     }
@@ -157,10 +161,11 @@ impl DesiredState {
         }
     }
 
-    fn profile_named(&self, place: &Place<'_>, mistakes: &mut Mistakes) -> Option<Ask> {
+    /// The name of a profile, as the document writes it.
+    fn profile_named(&self, place: &Place<'_>, mistakes: &mut Mistakes) -> Option<String> {
         let name = place.text()?;
         if let Some(known) = self.profile_names().find(|known| known.eq_ignore_ascii_case(name)) {
-            return Some(Ask::ProfileNamed(known.to_owned()));
+            return Some(known.to_owned());
         }
         let fix = match nearest(name, self.profile_names()) {
             Some(near) => format!("write `{near}`"),

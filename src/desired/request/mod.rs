@@ -100,8 +100,8 @@ enum Ask {
     Job { part: Box<Profile>, job: JobSpec, through: JobDoor },
     /// The end of a bulk job.
     CancelJob { job_id: JobId },
-    /// Nothing of the profile any more.
-    Offboard { turn_identity_off: bool },
+    /// Nothing of the profile of this name any more.
+    Offboard { profile: Option<String>, turn_identity_off: bool },
 }
 
 impl Request {

@@ -30,14 +30,7 @@ impl DesiredState {
         }
         let choice = match &request.ask {
             Ask::OwnProfile => self.for_document(hub),
-            Ask::ProfileNamed(name) => {
-                let named = self.profiles.iter().find(|profile| profile.name() == name);
-                let resolve = |facts: &HubFacts<'_>| match named {
-                    Some(profile) => profile.resolve(facts, self.guardrails()),
-                    None => Choice::NoProfile,
-                };
-                with_facts(hub, resolve)
-            }
+            Ask::ProfileNamed(name) => self.resolve_named(name, hub),
             Ask::Fragment(profile) => {
                 let choice = with_facts(hub, |facts| profile.resolve(facts, self.guardrails()));
                 match choice {
@@ -49,7 +42,9 @@ impl DesiredState {
                 self.other_auth(hub, endpoint, identity, key_rule.as_deref())
             }
             Ask::RemoveEndpoint { endpoint, with_routes } => removal(hub, endpoint, *with_routes),
-            Ask::Offboard { turn_identity_off } => self.offboarding(hub, *turn_identity_off),
+            Ask::Offboard { profile, turn_identity_off } => {
+                self.offboarding(hub, profile.as_deref(), *turn_identity_off)
+            }
             Ask::CancelJob { job_id } => return Wanted::CancelJob(job_id.clone()),
             Ask::Job { part, job, through } => {
                 let choice = with_facts(hub, |facts| part.resolve(facts, self.guardrails()));
@@ -102,26 +97,44 @@ impl DesiredState {
         }
     }
 
-    fn offboarding(&self, hub: &HubDocument, turn_identity_off: bool) -> Choice {
+    fn offboarding(&self, hub: &HubDocument, profile: Option<&str>, turn_identity_off: bool) -> Choice {
+        let name = hub.id().name();
+        if let Some(matching) = self.profile_of(hub) {
+            let message = format!("profile {matching} still matches the hub and would bring everything back");
+            let fix = format!("take {name} out of its `match`, then send this with `profile`: `{matching}`");
+            return refused("hub", name, &message, &fix);
+        }
         let mut desired = nothing(hub);
-        match self.for_document(hub) {
-            Choice::Desired(profile) => {
-                let part = |part, name: &str| Owned { part, name: name.to_owned() };
-                let endpoints = profile.endpoints.iter().map(|own| part(OwnedPart::Endpoint, &own.name));
-                let routes = profile.routes.iter().map(|own| part(OwnedPart::Route, &own.name));
-                let enrichments = profile.enrichments.iter().map(|own| part(OwnedPart::Enrichment, &own.key));
-                desired.owned = routes.chain(enrichments).chain(endpoints).collect();
-                desired.owned_prefixes = profile.owned_prefixes;
+        // Without a profile, nothing in the hub is known to be ours; its roles still are.
+        if let Some(profile) = profile {
+            match self.resolve_named(profile, hub) {
+                Choice::Desired(profile) => {
+                    let part = |part, name: &str| Owned { part, name: name.to_owned() };
+                    let endpoints = profile.endpoints.iter().map(|own| part(OwnedPart::Endpoint, &own.name));
+                    let routes = profile.routes.iter().map(|own| part(OwnedPart::Route, &own.name));
+                    let enrichments =
+                        profile.enrichments.iter().map(|own| part(OwnedPart::Enrichment, &own.key));
+                    desired.owned = routes.chain(enrichments).chain(endpoints).collect();
+                    desired.owned_prefixes = profile.owned_prefixes;
+                }
+                other => return other,
             }
-            // Without a profile, nothing in the hub is known to be ours; its roles still are.
-            Choice::NoProfile => {}
-            other => return other,
         }
         desired.revoke_unneeded = true;
         if turn_identity_off {
             desired.identity.system = Switch::Off;
         }
         Choice::Desired(desired)
+    }
+
+    /// What a profile says of a hub, whatever hubs it is for.
+    fn resolve_named(&self, name: &str, hub: &HubDocument) -> Choice {
+        let named = self.profiles.iter().find(|profile| profile.name() == name);
+        let resolve = |facts: &HubFacts<'_>| match named {
+            Some(profile) => profile.resolve(facts, self.guardrails()),
+            None => Choice::NoProfile,
+        };
+        with_facts(hub, resolve)
     }
 }
 

@@ -210,8 +210,12 @@ fn mistakes_are_named_in_the_words_of_the_request() {
 #[test]
 fn offboarding_takes_what_the_profile_lists() {
     let state = state("  allowRemovals: true\n");
-    let ask = request("Offboard", json!({"confirm": "HUB1", "turnIdentityOff": true}));
-    let wanted = desired(choice(&state, &read(&state, &ask), &hub(json!({}))));
+    let ask = request("Offboard", json!({"confirm": "HUB1", "profile": "Standard", "turnIdentityOff": true}));
+    let matched = hub(json!({}));
+    let causes = choice(&state, &read(&state, &ask), &matched).causes();
+    assert!(causes[0].contains("profile standard still matches the hub"), "{causes:?}");
+    let out = json!({"id": HUB, "location": "westus2", "sku": {"name": "S1"}, "tags": {}, "etag": "e", "properties": {}});
+    let wanted = desired(choice(&state, &read(&state, &ask), &HubDocument::from_json(out).unwrap()));
     assert!(wanted.owns(OwnedPart::Endpoint, "Telemetry") && wanted.owns(OwnedPart::Route, "all"));
     assert!(!wanted.owns(OwnedPart::Route, "theirs") && wanted.revoke_unneeded);
     assert_eq!(wanted.identity.system, Switch::Off);

@@ -6,6 +6,7 @@
 mod endpoint;
 mod export;
 mod file_upload;
+mod reserved;
 mod target;
 
 pub use endpoint::{
@@ -14,6 +15,7 @@ pub use endpoint::{
 };
 pub use export::{BlobName, DesiredExport};
 pub use file_upload::{CloudToDevice, Connection, DesiredFileUpload, Notifications};
+pub use reserved::ReservedContainer;
 pub use target::{StorageScope, Target};
 
 use std::fmt;
@@ -276,6 +278,9 @@ pub struct Guardrails {
     pub max_writes_per_hub: u32,
     /// Age of a grant after which a refusal is no longer "not yet" but a failure.
     pub grant_window: IsoDuration,
+    /// The container of our own outcomes, wherever it lies: a setting of the app, not of the document.
+    #[serde(skip)]
+    pub reserved: Option<ReservedContainer>,
 }
 
 impl Guardrails {
@@ -291,7 +296,12 @@ impl Guardrails {
 
     /// Whether this target may be granted on and pointed at.
     pub fn allows_target(&self, target: &ResourceId) -> bool {
-        self.scope_of(target).is_some()
+        self.scope_of(target).is_some() && !self.is_reserved(target)
+    }
+
+    /// Whether a role or an endpoint there would reach our own outcomes.
+    pub fn is_reserved(&self, scope: &ResourceId) -> bool {
+        self.reserved.as_ref().is_some_and(|own| own.is_reached_by(scope))
     }
 
     /// The allowed scopes that do not lie in another one. A list at one of them has all that is below.

@@ -21,7 +21,7 @@ const VERSION: &str = "3.37.0";
 /// Well above what its start takes, also on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(60);
 /// One account for each test, so that they do not take each other's messages.
-const ACCOUNTS: [&str; 7] = [ACCOUNT, "base64", "plain", "poison", "crash", "lost", "local"];
+const ACCOUNTS: [&str; 8] = [ACCOUNT, "base64", "plain", "poison", "crash", "lost", "local", "thousand"];
 
 /// Ends when nobody holds its input open any more, however the tests end.
 const RUN: &str = "process.stdin.resume().on('end', () => process.exit(0));\n\
