@@ -8,7 +8,7 @@ use std::{fmt, net::IpAddr, path::PathBuf};
 use azure_core::http::Url;
 use uuid::Uuid;
 
-use crate::arm::HUB_SCOPE;
+use crate::{arm::HUB_SCOPE, fleet::Source};
 
 /// One of the clouds that Azure runs.
 ///
@@ -100,6 +100,8 @@ pub struct HandlerSettings {
     pub port: u16,
     /// `HUBWARD_CHECK_RIGHTS`: whether our own rights are checked at start.
     pub check_rights: bool,
+    /// `HUBWARD_RESYNC`: where a resync reads.
+    pub resync: Source,
 }
 
 /// Every setting that is missing or wrong.
@@ -148,10 +150,11 @@ impl HandlerSettings {
         let outcomes = reader.outcomes();
         let port = reader.port();
         let check_rights = reader.check_rights();
+        let resync = reader.resync();
         check_log_filter(&mut reader);
         match (azure, bus_endpoint, port) {
             (Some(azure), Some(bus_endpoint), Some(port)) if reader.mistakes.is_empty() => {
-                Ok(Self { azure, bus_endpoint, outcomes, port, check_rights })
+                Ok(Self { azure, bus_endpoint, outcomes, port, check_rights, resync })
             }
             _ => Err(Mistakes(reader.mistakes)),
         }
@@ -213,6 +216,16 @@ pub fn bus_endpoint(environment: &impl Environment) -> Result<Url, Mistakes> {
     let mut reader = Reader { environment, mistakes: Vec::new() };
     let endpoint = reader.bus_endpoint();
     endpoint.filter(|_| reader.mistakes.is_empty()).ok_or(Mistakes(reader.mistakes))
+}
+
+/// Where a resync reads, for commands: `HUBWARD_RESYNC`.
+///
+/// # Errors
+/// It is set to something else.
+pub fn resync_source(environment: &impl Environment) -> Result<Source, Mistakes> {
+    let mut reader = Reader { environment, mistakes: Vec::new() };
+    let source = reader.resync();
+    if reader.mistakes.is_empty() { Ok(source) } else { Err(Mistakes(reader.mistakes)) }
 }
 
 /// The master key of a Functions host whose admin API is used: `HUBWARD_HOST_KEY`. Never shown.
@@ -385,6 +398,14 @@ impl<E: Environment> Reader<'_, E> {
             );
         }
         port
+    }
+
+    fn resync(&mut self) -> Source {
+        let Some(text) = self.environment.get("HUBWARD_RESYNC") else { return Source::default() };
+        Source::parse(&text).unwrap_or_else(|| {
+            self.mistakes.push(format!("HUBWARD_RESYNC is {text:?}; write auto, graph or list"));
+            Source::default()
+        })
     }
 
     fn check_rights(&mut self) -> bool {

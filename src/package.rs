@@ -16,12 +16,13 @@ use zip::{CompressionMethod, ZipWriter, write::SimpleFileOptions};
 pub const HANDLER: &str = "hubward-handler";
 
 /// The files that the package is made of, known at build time so that the command works anywhere.
-pub const FILES: [(&str, &str); 7] = [
+pub const FILES: [(&str, &str); 8] = [
     ("host.json", include_str!("../host.json")),
     ("HubEvent/function.json", include_str!("../functions/HubEvent/function.json")),
     ("HubEventQueue/function.json", include_str!("../functions/HubEventQueue/function.json")),
     ("Request/function.json", include_str!("../functions/Request/function.json")),
     ("RequestBus/function.json", include_str!("../functions/RequestBus/function.json")),
+    ("Resync/function.json", include_str!("../functions/Resync/function.json")),
     ("ScheduledExport/function.json", include_str!("../functions/ScheduledExport/function.json")),
     ("Work/function.json", include_str!("../functions/Work/function.json")),
 ];

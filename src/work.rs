@@ -135,6 +135,12 @@ pub enum Reason {
         #[serde(flatten)]
         chain: Chain,
     },
+    /// A resync found that the hub may not be as it should be.
+    #[serde(rename_all = "camelCase")]
+    Resync {
+        /// The run.
+        run: Uuid,
+    },
     /// The hub may have left grants behind: it is gone, was made again, or got another principal.
     #[serde(rename_all = "camelCase")]
     Leftovers {
@@ -187,7 +193,23 @@ impl WorkItem {
         }
     }
 
-    /// A look for what a hub has left behind, found by a run; a hub that is there is then looked at as always. The same hub in the same run gives the same message id.
+    /// Work that a resync asks for. The same run, on however many instances, gives the same message id.
+    pub fn for_resync(hub: IotHubId, run: Uuid, at: OffsetDateTime, trace_parent: Option<String>) -> Self {
+        Self {
+            schema: Schema::V1,
+            work_id: derive(&hub, &["resync", &run.to_string()]),
+            hub,
+            reason: Reason::Resync { run },
+            origin: None,
+            request: None,
+            received_at: Some(at),
+            follows: 0,
+            trace_parent,
+        }
+    }
+
+    /// A look for what a hub has left behind, found by a run; a hub that is there is then looked at as always.
+    /// The same hub in the same run gives the same message id.
     pub fn for_leftovers(hub: IotHubId, run: Uuid) -> Self {
         Self {
             schema: Schema::V1,
@@ -349,7 +371,7 @@ impl WorkItem {
         match &self.reason {
             Reason::FollowUp { due, .. } => Some(*due),
             Reason::Job { due, .. } | Reason::Request { due, .. } | Reason::Leftovers { due, .. } => *due,
-            Reason::Written { .. } | Reason::Deleted { .. } => None,
+            Reason::Written { .. } | Reason::Deleted { .. } | Reason::Resync { .. } => None,
         }
     }
 
@@ -359,7 +381,9 @@ impl WorkItem {
             Reason::FollowUp { chain, .. }
             | Reason::Request { chain, .. }
             | Reason::Leftovers { chain, .. } => chain.clone(),
-            Reason::Written { .. } | Reason::Deleted { .. } | Reason::Job { .. } => Chain::default(),
+            Reason::Written { .. } | Reason::Deleted { .. } | Reason::Resync { .. } | Reason::Job { .. } => {
+                Chain::default()
+            }
         }
     }
 

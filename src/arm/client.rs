@@ -83,6 +83,20 @@ pub(super) struct Answer {
     pub(super) request_id: Option<String>,
     /// `iothub-errorcode`: a hub's own API puts its code there.
     pub(super) error_code: Option<String>,
+    /// What Resource Graph says about how often it may be asked.
+    pub(super) quota: Quota,
+}
+
+/// What Resource Graph says besides its answer.
+/// <https://learn.microsoft.com/azure/governance/resource-graph/concepts/guidance-for-throttled-requests>
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Quota {
+    /// Queries that are left.
+    pub(super) remaining: Option<u64>,
+    /// When there are more.
+    pub(super) resets_after: Option<Duration>,
+    /// Whether subscriptions were left out because there are too many.
+    pub(super) left_out: bool,
 }
 
 impl Answer {
@@ -366,6 +380,13 @@ impl ArmClient {
         }
         let operation = header("azure-asyncoperation").or_else(|| header("location")).map(str::to_owned);
         let retry_after = header("retry-after").and_then(|text| text.parse().ok()).map(Duration::from_secs);
+        let quota = Quota {
+            remaining: header("x-ms-user-quota-remaining").and_then(|text| text.parse().ok()),
+            resets_after: header("x-ms-user-quota-resets-after").and_then(clock_time),
+            left_out: header("x-ms-tenant-subscription-limit-hit")
+                .is_some_and(|text| text.eq_ignore_ascii_case("true")),
+        };
+        let retry_after = retry_after.or(quota.resets_after.filter(|_| status == 429));
         let request_id = header("x-ms-request-id").map(str::to_owned);
         let error_code = header("iothub-errorcode").map(str::to_owned);
         let body = body.collect().await.map_err(|error| self.no_answer(call, error.to_string()))?;
@@ -375,13 +396,21 @@ impl ArmClient {
                 cause: "the answer is too large".into(),
             });
         }
-        Ok(Answer { status, body: body.to_vec(), operation, retry_after, request_id, error_code })
+        Ok(Answer { status, body: body.to_vec(), operation, retry_after, request_id, error_code, quota })
     }
 
     fn no_answer(&self, call: &Call<'_>, cause: String) -> ArmError {
         let host = call.url.host_str().unwrap_or_default().to_owned();
         ArmError::NoAnswer { call: call.label.to_owned(), host, cause }
     }
+}
+
+/// A time such as `00:00:05`.
+fn clock_time(text: &str) -> Option<Duration> {
+    let parts: Vec<u64> = text.split(':').map(|part| part.parse().ok()).collect::<Option<_>>()?;
+    let [hours, minutes, seconds] = parts[..] else { return None };
+    let minutes = hours.checked_mul(60)?.checked_add(minutes)?;
+    Some(Duration::from_secs(minutes.checked_mul(60)?.checked_add(seconds)?))
 }
 
 /// Whether a call may be tried again, and after how long if the service says so.

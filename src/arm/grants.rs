@@ -9,7 +9,7 @@ use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
 use super::{
     error::{ArmError, Reaction},
-    resources::{AUTHORIZATION, ArmReader, ArmWriter, COSMOS_DB, text},
+    resources::{AUTHORIZATION, ArmReader, ArmWriter, COSMOS_DB, ListPages, text},
 };
 use crate::model::{
     ResourceId,
@@ -47,6 +47,19 @@ impl ArmReader {
     pub async fn cosmos_grants_of_all(&self, account: &ResourceId) -> Result<Vec<Grant>, ArmError> {
         let path = format!("{account}/sqlRoleAssignments");
         let list = self.list("GET Cosmos DB grants", self.client.url(&path, COSMOS_DB)).await?;
+        Ok(list.iter().filter_map(|json| read_cosmos_grant(account, json)).collect())
+    }
+
+    /// Everybody's role assignments at a scope, above it and below it, page by page.
+    pub fn fleet_grants(&self, scope: &ResourceId) -> ListPages {
+        let path = format!("{scope}/providers/Microsoft.Authorization/roleAssignments");
+        self.pages("GET fleet grants", self.client.url(&path, AUTHORIZATION))
+    }
+
+    /// What Cosmos DB lets everybody do in an account.
+    pub async fn fleet_cosmos_grants(&self, account: &ResourceId) -> Result<Vec<Grant>, ArmError> {
+        let path = format!("{account}/sqlRoleAssignments");
+        let list = self.list("GET fleet Cosmos DB grants", self.client.url(&path, COSMOS_DB)).await?;
         Ok(list.iter().filter_map(|json| read_cosmos_grant(account, json)).collect())
     }
 
@@ -147,7 +160,8 @@ impl ArmWriter {
     }
 }
 
-fn read_grant(json: &Value) -> Option<Grant> {
+/// A role assignment as Azure shows it.
+pub fn read_grant(json: &Value) -> Option<Grant> {
     let property = |name: &str| text(json, &format!("/properties/{name}"));
     Some(Grant {
         id: text(json, "/id")?.to_owned(),

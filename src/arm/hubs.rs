@@ -9,7 +9,7 @@ use uuid::Uuid;
 use super::{
     client::{Call, Repeat},
     error::ArmError,
-    resources::{ArmReader, ArmWriter, IOT_HUB, text},
+    resources::{ArmReader, ArmWriter, IOT_HUB, ListPages, text},
 };
 use crate::model::{
     IotHubId,
@@ -50,6 +50,12 @@ impl ArmReader {
         let path = format!("/subscriptions/{subscription}/providers/Microsoft.Devices/IotHubs");
         let list = self.list(LABEL, self.client.url(&path, IOT_HUB)).await?;
         list.into_iter().map(|json| document(LABEL, json)).collect()
+    }
+
+    /// The hubs of one subscription, page by page, as they are.
+    pub fn fleet_hubs(&self, subscription: &str) -> ListPages {
+        let path = format!("/subscriptions/{subscription}/providers/Microsoft.Devices/IotHubs");
+        self.pages("GET fleet hubs", self.client.url(&path, IOT_HUB))
     }
 
     /// How the hub's endpoints fare.

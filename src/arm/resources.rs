@@ -88,21 +88,46 @@ impl ArmReader {
         self.client.send(call).await?.json(label)
     }
 
-    /// Reads a list, page by page.
+    /// Reads a list.
     pub(super) async fn list(&self, label: &'static str, first: Url) -> Result<Vec<Value>, ArmError> {
+        let mut pages = self.pages(label, first);
         let mut values = Vec::new();
-        let mut next = Some(first);
-        while let Some(url) = next {
-            let mut page = self.client.send(Call::get(label, url)).await?.json(label)?;
-            if let Some(Value::Array(page)) = page.get_mut("value").map(Value::take) {
-                values.extend(page);
-            }
-            next = match page.get("nextLink").and_then(Value::as_str).filter(|link| !link.is_empty()) {
-                Some(link) => Some(self.client.own_link(label, link)?),
-                None => None,
-            };
+        while let Some(page) = pages.next().await? {
+            values.extend(page);
         }
         Ok(values)
+    }
+
+    /// Reads a list page by page.
+    pub(super) fn pages(&self, label: &'static str, first: Url) -> ListPages {
+        ListPages { reader: self.clone(), label, next: Some(first) }
+    }
+}
+
+/// The pages of a list.
+pub struct ListPages {
+    reader: ArmReader,
+    label: &'static str,
+    next: Option<Url>,
+}
+
+impl ListPages {
+    /// The next page, if there is one.
+    ///
+    /// # Errors
+    /// It could not be read.
+    pub async fn next(&mut self) -> Result<Option<Vec<Value>>, ArmError> {
+        let Some(url) = self.next.take() else { return Ok(None) };
+        let client = self.reader.client();
+        let mut page = client.send(Call::get(self.label, url)).await?.json(self.label)?;
+        let values = match page.get_mut("value").map(Value::take) {
+            Some(Value::Array(values)) => values,
+            _ => Vec::new(),
+        };
+        if let Some(link) = page.get("nextLink").and_then(Value::as_str).filter(|link| !link.is_empty()) {
+            self.next = Some(client.own_link(self.label, link)?);
+        }
+        Ok(Some(values))
     }
 }
 

@@ -78,6 +78,7 @@ async fn run(settings: HandlerSettings, telemetry: telemetry::Telemetry) -> anyh
         client_id: azure.client_id,
         telemetry,
         exports_seen_to: Mutex::default(),
+        resync_source: settings.resync,
     };
     let app = Arc::new(app);
     if settings.check_rights {

@@ -20,6 +20,7 @@ mod local;
 mod package;
 mod plan;
 mod request;
+mod resync;
 
 use std::{path::PathBuf, process::ExitCode};
 
@@ -47,6 +48,8 @@ enum Command {
     Apply(apply::ApplyArgs),
     /// List the fleet: each hub's profile, identities and last outcome.
     Hubs(hubs::HubsArgs),
+    /// Compare the whole fleet with the profiles, and put hubs that differ on the queue.
+    Resync(resync::ResyncArgs),
     /// Check, send and follow operators' requests.
     Request(request::RequestArgs),
     /// Bring a profile to a fleet wave by wave.
@@ -144,6 +147,7 @@ async fn run(cli: Cli) -> anyhow::Result<Ending> {
         Command::Package(args) => package::run(args).await,
         Command::Apply(args) => apply::run(args).await,
         Command::Hubs(args) => hubs::run(args).await,
+        Command::Resync(args) => resync::run(args).await,
         Command::Request(args) => request::run(args).await,
         Command::Campaign(args) => campaign::run(args).await,
         Command::Failed(args) => failed::run(args).await,

@@ -44,12 +44,14 @@ mod check;
 mod demand;
 mod exports;
 mod profiles;
+mod quiet;
 mod request;
 mod resolve;
 pub mod strict;
 mod targets;
 
 pub use demand::{Demand, TargetDemand};
+pub use quiet::QuietHours;
 pub use request::{Request, RequestKind, Wanted, digest_of, json_schema as request_schema};
 pub use strict::{Mistake, Mistakes};
 
@@ -136,6 +138,21 @@ impl DesiredState {
     /// Whether the hubs of the profile of this name are changed by campaigns and requests alone.
     pub fn is_by_campaign(&self, profile: &str) -> bool {
         self.profiles.iter().any(|known| known.name() == profile && known.is_by_campaign())
+    }
+
+    /// Whether a hub of the profile of this name that was in order is only reported when it differs.
+    pub fn reports_drift(&self, profile: &str) -> bool {
+        self.profiles.iter().any(|known| known.name() == profile && known.reports_drift())
+    }
+
+    /// When hubs of the profile of this name are not repaired.
+    pub fn quiet_hours(&self, profile: &str) -> Option<&QuietHours> {
+        self.profiles.iter().find(|known| known.name() == profile)?.quiet_hours()
+    }
+
+    /// Whether it matters for any profile that a hub was in order before.
+    pub fn asks_for_the_past(&self) -> bool {
+        self.profiles.iter().any(|profile| profile.reports_drift() || profile.quiet_hours().is_some())
     }
 
     /// What the hub of this document should be.

@@ -6,9 +6,10 @@ use super::{
     Choice, HubFacts, Refusal, check,
     exports::ExportTemplate,
     profiles::{
-        CloudToDeviceDoc, EndpointDoc, EnrichmentDoc, FileUploadDoc, GuardrailsDoc, IdentityDoc, IsoText,
-        MatchDoc, NotificationsDoc, ProfileDoc, Rollout, RouteDoc,
+        CloudToDeviceDoc, Drift, EndpointDoc, EnrichmentDoc, FileUploadDoc, GuardrailsDoc, IdentityDoc,
+        IsoText, MatchDoc, NotificationsDoc, ProfileDoc, QuietHoursDoc, Rollout, RouteDoc,
     },
+    quiet::QuietHours,
     targets::{Fault, TargetKind, Template, Values},
 };
 use crate::{
@@ -30,6 +31,8 @@ pub(super) struct Profile {
     path: String,
     name: String,
     rollout: Rollout,
+    drift: Drift,
+    quiet_hours: Option<QuietHours>,
     conditions: Conditions,
     identity: DesiredIdentity,
     endpoints: Vec<EndpointTemplate>,
@@ -131,12 +134,20 @@ fn duration(text: &IsoText) -> Result<IsoDuration, Fault> {
         .ok_or_else(|| Fault::new(format!("`{}` is not a duration", text.0), "write such as `PT1H`"))
 }
 
+fn quiet(doc: &QuietHoursDoc) -> Result<QuietHours, Fault> {
+    QuietHours::of(doc).ok_or_else(|| {
+        Fault::new("`quietHours` has no such time".to_owned(), "write times such as `\"22:00\"`")
+    })
+}
+
 impl Profile {
     /// Compiles a checked profile.
     pub(super) fn compile(index: usize, doc: &ProfileDoc) -> Result<Profile, Fault> {
         let ProfileDoc {
             name,
             rollout,
+            drift,
+            quiet_hours,
             matching,
             identity,
             endpoints,
@@ -160,6 +171,8 @@ impl Profile {
             path: format!("profiles[{index}]"),
             name: name.0.clone(),
             rollout: *rollout,
+            drift: *drift,
+            quiet_hours: quiet_hours.as_ref().map(quiet).transpose()?,
             conditions: Conditions::compile(matching)?,
             endpoints: endpoints.collect::<Result<_, _>>()?,
             routes: routes.iter().map(desired_route).collect(),
@@ -190,6 +203,16 @@ impl Profile {
     /// Whether its hubs are changed by campaigns and requests alone.
     pub(super) fn is_by_campaign(&self) -> bool {
         self.rollout == Rollout::Campaign
+    }
+
+    /// Whether drift is reported, and not repaired.
+    pub(super) fn reports_drift(&self) -> bool {
+        self.drift == Drift::Report
+    }
+
+    /// When drift is not repaired.
+    pub(super) fn quiet_hours(&self) -> Option<&QuietHours> {
+        self.quiet_hours.as_ref()
     }
 
     /// Which identities its hubs have.

@@ -104,6 +104,9 @@ impl App {
         let mut record = record.clone();
         let written = match store.of_hub(&item.hub).await {
             Ok(last) => {
+                // What was wanted when it was last in order.
+                let in_sync_as = last.as_ref().and_then(|last| last.in_sync_as);
+                record.in_sync_as = record.in_sync_as.or(in_sync_as);
                 let before = last.and_then(|last| last.principals);
                 let mut gone = None;
                 record.principals = match (record.principals, before) {

@@ -10,6 +10,7 @@ mod exports;
 mod leftovers;
 mod log;
 mod requests;
+mod resync;
 mod work;
 
 use std::{
@@ -27,7 +28,7 @@ use crate::{
     arm::ArmClient,
     bus::{REQUEST_QUEUE, WORK_QUEUE, WorkQueue},
     campaigns::step::WorkMessage,
-    events as hub_events,
+    events as hub_events, fleet,
     handler::{
         EventGridTrigger, HandlerError, InvocationContext, InvocationResponse, QueueTrigger, Runtime,
         ServiceBusTrigger, TimerTrigger,
@@ -40,8 +41,8 @@ use crate::{
 };
 
 /// The functions' names: the folders in `functions/`.
-pub const NAMES: [&str; 6] =
-    ["HubEvent", "HubEventQueue", "Request", "RequestBus", "ScheduledExport", "Work"];
+pub const NAMES: [&str; 7] =
+    ["HubEvent", "HubEventQueue", "Request", "RequestBus", "Resync", "ScheduledExport", "Work"];
 
 /// Longest time a function runs. Shorter than `functionTimeout` in host.json, at which the host
 /// kills the whole process and everything else that is running in it.
@@ -68,6 +69,8 @@ pub struct App {
     /// Up to when this process has asked for every export that was due. Only saves work: a process that
     /// does not know looks back.
     pub exports_seen_to: Mutex<Option<OffsetDateTime>>,
+    /// Where a resync reads.
+    pub resync_source: fleet::Source,
 }
 
 impl App {
@@ -79,7 +82,7 @@ impl App {
 /// The functions, ready to be served.
 pub fn runtime(app: Arc<App>) -> Runtime {
     let (by_event, by_queue, by_timer, worker) = (app.clone(), app.clone(), app.clone(), app.clone());
-    let (asked, asked_by_bus) = (app.clone(), app);
+    let (asked, asked_by_bus, resyncer) = (app.clone(), app.clone(), app);
     Runtime::new()
         .deadline(DEADLINE)
         .function("HubEvent", move |trigger: EventGridTrigger, context| {
@@ -123,6 +126,11 @@ pub fn runtime(app: Arc<App>) -> Runtime {
             call.run(app.clone(), async move {
                 app.request("hub-requests (Service Bus)", &trigger.body, trigger.came_before()).await
             })
+        })
+        .function("Resync", move |timer: TimerTrigger, context| {
+            let app = resyncer.clone();
+            let call = Invoked::new("Resync", "timer", &context);
+            call.run(app.clone(), async move { app.resync(timer).await })
         })
         .function("ScheduledExport", move |timer: TimerTrigger, context| {
             let app = by_timer.clone();

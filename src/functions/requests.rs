@@ -153,6 +153,12 @@ impl App {
         Ok(response.log(format!("{}: {}{asked}", item.hub.name(), record.outcome)))
     }
 
+    /// Tells that a run over the fleet was stopped, and parks it, for somebody to see to.
+    pub(super) async fn stopped(&self, record: Record) -> Result<InvocationResponse, HandlerError> {
+        let parked = self.fitting(parked(&record, "Resync")).await.map_err(HandlerError::transient)?;
+        Ok(told(&record)?.send(FAILED, message(&parked)?))
+    }
+
     /// Keeps an outcome, and what is parked of it.
     async fn keep(&self, item: &WorkItem, record: Record) -> Result<(Record, Option<Parked>), BlobError> {
         let record = if item.origin.is_some() { self.hold(&record).await? } else { record };

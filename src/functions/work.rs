@@ -19,7 +19,7 @@ use crate::{
     offboard::Swept,
     outcomes::{Record, Word, of_job, of_look},
     plan::HubPlan,
-    reconcile::{Aim, Chain, NotFound, Outcome, plan_for},
+    reconcile::{Aim, Chain, NotFound, Outcome, Past, plan_for},
     telemetry::metrics,
     work::{Origin, Reason, WorkItem},
 };
@@ -41,7 +41,7 @@ impl App {
             Reason::Job { item: job, .. } => self.job(&state, &item, job, again).await,
             Reason::Request { .. } => self.asked(&state, &item).await,
             Reason::Deleted { .. } | Reason::Leftovers { .. } => self.leftovers(&state, &item).await,
-            Reason::Written { .. } | Reason::FollowUp { .. } => {
+            Reason::Written { .. } | Reason::Resync { .. } | Reason::FollowUp { .. } => {
                 self.look(Aim::profile(&state), &item, item.chain(), None).await
             }
         }
@@ -82,7 +82,7 @@ impl App {
         if !request.is_about_state() {
             return self.about_jobs(state, item, &request).await;
         }
-        let aim = Aim { state, request: Some(&request) };
+        let aim = Aim { request: Some(&request), ..Aim::profile(state) };
         if request.dry_run {
             self.plan_only(aim, item).await
         } else {
@@ -130,6 +130,7 @@ impl App {
         let arm = self.writer();
         let not_found = if item.follows >= MISSING_LOOKS { NotFound::Final } else { NotFound::MayPass };
         let reconciler = self.reconciler.with(arm);
+        let aim = Aim { past: self.past(aim, item).await, ..aim };
         let report = reconciler.reconcile(aim, &item.hub, not_found, &chain).await;
         log::look(&report, started.elapsed());
         metrics::looked(report.outcome.name(), started.elapsed());
@@ -153,6 +154,24 @@ impl App {
             }
         }
         self.finish_chain(item, record, report.chain).await
+    }
+
+    /// What is known of the hub's past, where a profile wants hubs that were in order left alone.
+    async fn past(&self, aim: Aim<'_>, item: &WorkItem) -> Past {
+        if aim.request.is_some() || !item.chain().done.is_empty() || !aim.state.asks_for_the_past() {
+            return Past::NotAsked;
+        }
+        let Some(store) = &self.store else { return Past::Unknown };
+        match store.of_hub(&item.hub).await {
+            Ok(Some(Record { in_sync_as: Some(fingerprint), .. })) => Past::InSync(fingerprint),
+            // Of a version that did not write down what was wanted, or of a request.
+            Ok(Some(Record { outcome: Word::InSync | Word::Changed, .. }) | None) => Past::Unknown,
+            Ok(Some(_)) => Past::Never,
+            Err(error) => {
+                warn!(hub.id = %item.hub, %error, "{}: its last outcome cannot be read", item.hub.name());
+                Past::Unknown
+            }
+        }
     }
 
     /// Hands over what is left to do.

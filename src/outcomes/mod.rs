@@ -134,6 +134,9 @@ pub struct Record {
     /// The profile, if one asks for it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub profile: Option<String>,
+    /// The fingerprint of what was wanted when the hub was last found as its profile wants it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub in_sync_as: Option<Uuid>,
     /// The campaign, if it is one's own end or pause.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub campaign: Option<String>,
@@ -201,6 +204,7 @@ impl Record {
             causes,
             hub: None,
             profile: None,
+            in_sync_as: None,
             campaign: None,
             request: None,
             steps: Vec::new(),
@@ -250,6 +254,9 @@ impl Record {
     pub fn with_report(mut self, report: &Report) -> Self {
         let values = |list: Vec<serde_json::Result<Value>>| list.into_iter().flatten().collect::<Vec<_>>();
         self.profile.clone_from(&report.profile);
+        if matches!(report.outcome, Outcome::InSync | Outcome::Changed) {
+            self.in_sync_as = report.fingerprint;
+        }
         if let Outcome::Planned { plan, .. } = &report.outcome {
             self.plan.clone_from(plan);
         }

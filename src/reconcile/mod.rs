@@ -6,10 +6,12 @@
 //! the hub is busy, the service asks to wait) ends with [`Outcome::Waiting`] and a time; the caller
 //! turns that into a scheduled message.
 
+mod drift;
 mod memory;
 mod permit;
 mod report;
 
+pub use drift::Past;
 pub use report::{Chain, Outcome, Report, ReportedStep};
 
 use std::sync::Arc;
@@ -59,12 +61,14 @@ pub struct Aim<'a> {
     pub state: &'a DesiredState,
     /// The request, if it is about what the hub is.
     pub request: Option<&'a Request>,
+    /// What is known of the hub's past, if that matters.
+    pub past: Past,
 }
 
 impl<'a> Aim<'a> {
     /// What the hub's profile says.
     pub fn profile(state: &'a DesiredState) -> Self {
-        Self { state, request: None }
+        Self { state, request: None, past: Past::NotAsked }
     }
 
     /// Whether nobody in particular asks, and the profile is rolled out wave by wave.
@@ -126,6 +130,7 @@ impl Reconciler {
             Err(outcome) => outcome,
             Ok(desired) => {
                 report.profile = Some(desired.profile.clone());
+                report.fingerprint = aim.request.is_none().then(|| desired.fingerprint());
                 self.converge(aim, &desired, &mut observer, &mut report)
                     .await
                     .unwrap_or_else(|outcome| outcome)
@@ -193,6 +198,11 @@ impl Reconciler {
             };
             if aim.is_plan_only(desired) {
                 return Err(planned(&plan));
+            }
+            if report.steps.is_empty()
+                && let Some(outcome) = aim.holds_back(desired, &observed, &plan, clock.now())
+            {
+                return Err(outcome);
             }
             if before.as_ref() == Some(step) && report.moved_besides.is_empty() {
                 return Err(self.did_nothing(desired, &observed, step));

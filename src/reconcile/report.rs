@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
+use uuid::Uuid;
 
 use crate::{
     apply::StepOutcome,
@@ -19,6 +20,9 @@ pub struct Report {
     /// The profile that asks for it, if one does.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub profile: Option<String>,
+    /// The fingerprint of what its profile wants, for looks that are about the profile.
+    #[serde(skip)]
+    pub fingerprint: Option<Uuid>,
     /// How it ended.
     pub outcome: Outcome,
     /// The steps that were tried, in order.
@@ -49,6 +53,7 @@ impl Report {
         Self {
             hub: hub.clone(),
             profile: None,
+            fingerprint: None,
             outcome: Outcome::InSync,
             steps: Vec::new(),
             grants: Vec::new(),

@@ -108,6 +108,7 @@ async fn stage(queues: QueueService, overrides: &[(&str, &str)]) -> Stage {
         ("AzureWebJobsStorage", "UseDevelopmentStorage=true"),
         ("AzureWebJobs.Work.Disabled", "1"),
         ("AzureWebJobs.ScheduledExport.Disabled", "1"),
+        ("AzureWebJobs.Resync.Disabled", "1"),
         ("AzureWebJobs.Request.Disabled", "1"),
         ("AzureWebJobs.RequestBus.Disabled", "1"),
         ("AzureFunctionsJobHost__extensions__queues__maxPollingInterval", "00:00:00.1"),

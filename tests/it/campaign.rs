@@ -55,6 +55,7 @@ fn plan(id: &str, sizes: &str) -> Plan {
 }
 
 /// What is on the queue of work.
+#[expect(clippy::large_enum_variant, reason = "a handful of them, for a moment")]
 enum Message {
     Hub(WorkItem),
     Step(CampaignStep),

@@ -385,6 +385,7 @@ fn the_schema_is_printed_and_the_package_has_the_hosts_layout() {
             "HubEventQueue/function.json",
             "Request/function.json",
             "RequestBus/function.json",
+            "Resync/function.json",
             "ScheduledExport/function.json",
             "Work/function.json",
             "host.json",

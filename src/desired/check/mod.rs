@@ -57,7 +57,19 @@ fn check_all(document: &Place<'_>, is_part: bool, mistakes: &mut Mistakes) {
     let mut globs = 0;
     for place in &profiles {
         matching(&place.field("match"), &mut globs, mistakes);
+        quiet_hours(&place.field("quietHours"), mistakes);
         profile(place, &guardrails, is_part, mistakes);
+    }
+}
+
+/// Hours that end when they begin would be none, or all.
+fn quiet_hours(place: &Place<'_>, mistakes: &mut Mistakes) {
+    let (from, to) = (place.field("from"), place.field("to"));
+    if let (Some(begin), Some(end)) = (from.text(), to.text())
+        && begin == end
+    {
+        let message = format!("`{}` is when they begin, too", shown(end));
+        mistakes.push(to.mistake(message, "write another time than in `from`"));
     }
 }
 

@@ -12,8 +12,8 @@ pub(super) use exports::{ExportDoc, Through};
 pub(super) use file_upload::{CloudToDeviceDoc, FileUploadDoc, NotificationsDoc};
 pub(super) use routing::{EndpointDoc, EnrichmentDoc, RouteDoc};
 pub(super) use words::{
-    EnrichmentKey, Glob, HubName, IsoText, NamePrefix, ProfileName, Rollout, RuleName, ServiceName, Source,
-    SubscriptionGuid, SwitchWord,
+    ClockText, Day, Drift, EnrichmentKey, Glob, HubName, IsoText, NamePrefix, OffsetText, ProfileName,
+    Rollout, RuleName, ServiceName, Source, SubscriptionGuid, SwitchWord,
 };
 
 use std::collections::BTreeMap;
@@ -123,6 +123,15 @@ pub(super) struct ProfileDoc {
     /// plan, and hubs are changed by campaigns and by operators' requests.
     #[serde(default)]
     pub(super) rollout: Rollout,
+    /// What happens when a hub that was in order differs: `repair`, or `report`, which writes nothing until
+    /// an operator asks for it.
+    #[serde(default)]
+    pub(super) drift: Drift,
+    /// Hours in which a hub that was in order is not repaired. New hubs, a changed profile and operators'
+    /// requests do not wait for their end.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "QuietHoursDoc")]
+    pub(super) quiet_hours: Option<QuietHoursDoc>,
     /// Which hubs it is for. Without conditions, every hub of the allowed subscriptions.
     #[serde(default, rename = "match")]
     pub(super) matching: MatchDoc,
@@ -199,6 +208,24 @@ pub(super) struct IdentityDoc {
     pub(super) detach: Vec<String>,
     /// Whether every attached identity that is not in `user` is detached.
     pub(super) detach_others: bool,
+}
+
+/// Hours in which a hub that was in order is not repaired.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(super) struct QuietHoursDoc {
+    /// When they begin, such as `"22:00"`.
+    pub(super) from: ClockText,
+    /// When they end, such as `"06:00"`: on the next day if that is not after `from`.
+    pub(super) to: ClockText,
+    /// How far the clock is from UTC, such as `"+01:00"`. Summer time is not followed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "OffsetText")]
+    pub(super) utc_offset: Option<OffsetText>,
+    /// The days on which they begin; without any, every day.
+    #[serde(default)]
+    #[schemars(length(max = 7))]
+    pub(super) days: Vec<Day>,
 }
 
 /// What happens where a hub restricts outbound network access.

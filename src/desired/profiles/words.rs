@@ -34,6 +34,44 @@ pub(in crate::desired) enum Rollout {
     Campaign,
 }
 
+/// `repair` or `report`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub(in crate::desired) enum Drift {
+    #[default]
+    Repair,
+    Report,
+}
+
+/// A day of the week.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub(in crate::desired) enum Day {
+    Mon,
+    Tue,
+    Wed,
+    Thu,
+    Fri,
+    Sat,
+    Sun,
+}
+
+/// A time of day.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(transparent)]
+#[schemars(extend("patternErrorMessage" = "a time of day in quotes, from \"00:00\" to \"23:59\""))]
+pub(in crate::desired) struct ClockText(
+    #[schemars(regex(pattern = r"^([01][0-9]|2[0-3]):[0-5][0-9]$"))] pub(in crate::desired) String,
+);
+
+/// A distance from UTC.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(transparent)]
+#[schemars(extend("patternErrorMessage" = "a distance from UTC in quotes, such as \"+01:00\""))]
+pub(in crate::desired) struct OffsetText(
+    #[schemars(regex(pattern = r"^[+-](0[0-9]|1[0-4]):[0-5][0-9]$"))] pub(in crate::desired) String,
+);
+
 /// The GUID of a subscription.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(transparent)]
