@@ -33,15 +33,12 @@ pub fn nominate(
     let mut differs: Vec<usize> = Vec::new();
     let mut chosen: Vec<usize> = Vec::new();
     for (at, row) in report.hubs.iter().enumerate() {
+        // What differs and is only told takes no place, and is told once; so is what is blocked.
+        let is_told = row.profile.as_deref().is_some_and(only_told);
+        let is_new = || allowed > 0 && !was_so(before, row);
         match &row.standing {
-            // What differs and is only told takes no place, and is told once.
-            Standing::Differs { .. } if row.profile.as_deref().is_some_and(only_told) => {
-                if allowed > 0 && !was_so(before, row) {
-                    chosen.push(at);
-                }
-            }
-            Standing::Differs { .. } => differs.push(at),
-            Standing::Blocked { .. } if allowed > 0 && !was_so(before, row) => chosen.push(at),
+            Standing::Differs { .. } if !is_told => differs.push(at),
+            Standing::Differs { .. } | Standing::Blocked { .. } if is_new() => chosen.push(at),
             _ => {}
         }
     }
