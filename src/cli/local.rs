@@ -122,6 +122,8 @@ pub(super) async fn start(
         log: Some(Arc::new(log)),
         tls,
         storage,
+        // Demos, which bring their profiles along, count calls.
+        resync: profiles.is_none(),
     };
     Ok(Staged { cloud: LocalCloud::start(options).await?, _folder: folder })
 }

@@ -62,6 +62,8 @@ pub struct LocalOptions {
     pub tls: Option<(PathBuf, PathBuf)>,
     /// A real queue service, in real time, for the storage queues, instead of the embedded one.
     pub storage: Option<QueueService>,
+    /// Whether the fleet is compared at start and each quarter of an hour: beside it, calls cannot be counted.
+    pub resync: bool,
 }
 
 /// Why a local cloud did not start.
@@ -137,8 +139,18 @@ impl LocalCloud {
     /// Starts everything. The handler may still be starting when this returns; invocations wait
     /// for it.
     pub async fn start(options: LocalOptions) -> Result<Self, LocalError> {
-        let LocalOptions { script_root, profiles, mut azure, world, speed, log_filter, log, tls, storage } =
-            options;
+        let LocalOptions {
+            script_root,
+            profiles,
+            mut azure,
+            world,
+            speed,
+            log_filter,
+            log,
+            tls,
+            storage,
+            resync,
+        } = options;
         let clock = SimClock::start(OffsetDateTime::now_utc(), speed);
         let seed = azure.seed;
         if tls.is_some() {
@@ -233,6 +245,9 @@ impl LocalCloud {
             .map(|(name, value)| (name.to_owned(), value)),
         );
         settings.extend(client_id.map(|id| ("AZURE_CLIENT_ID".to_owned(), id)));
+        if !resync {
+            settings.insert("AzureWebJobs.Resync.Disabled".to_owned(), "true".to_owned());
+        }
 
         let keys = HostKeys {
             enforce: true,

@@ -239,7 +239,9 @@ fn targets(list: &mut List, target: &TargetDemand, demand: &Demand) {
     }
     let taking_back = match demand.turns_identities_off {
         true => Required,
-        false => Optional("needed as soon as a profile turns an identity off"),
+        false => {
+            Optional("roles of deleted hubs are left; needed as soon as a profile turns an identity off")
+        }
     };
     if !target.granted_roles().is_empty() {
         let read =

@@ -376,6 +376,7 @@ async fn the_local_cloud_takes_its_events_from_azurite() {
         log_filter: "info".into(),
         log: None,
         tls: None,
+        resync: false,
         storage: Some(queues.clone()),
     });
     let cloud = cloud.await.unwrap();

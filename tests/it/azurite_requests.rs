@@ -46,6 +46,7 @@ async fn start(queues: QueueService, folder: &tempfile::TempDir, log: Arc<Mutex<
             log.push('\n');
         })),
         tls: None,
+        resync: false,
         storage: Some(queues),
     });
     let cloud = cloud.await.unwrap();

@@ -52,6 +52,7 @@ async fn start(queues: QueueService, folder: &tempfile::TempDir) -> LocalCloud {
         log_filter: "warn".into(),
         log: None,
         tls: None,
+        resync: false,
         storage: Some(queues),
     });
     let cloud = cloud.await.unwrap();

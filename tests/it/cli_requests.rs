@@ -34,6 +34,7 @@ async fn stage() -> Stage {
         log_filter: "info".into(),
         log: None,
         tls: None,
+        resync: false,
         storage: None,
     });
     let cloud = cloud.await.unwrap();

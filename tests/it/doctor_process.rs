@@ -30,18 +30,23 @@ use tracing_subscriber::fmt::MakeWriter;
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A simulated Azure on sockets, with the settings that lead there.
-struct Stage {
-    azure: Azure,
+pub(crate) struct Stage {
+    pub(crate) azure: Azure,
     settings: Vec<(&'static str, String)>,
     folder: TempDir,
 }
 
 async fn stage(permissions: Option<Vec<CallerPermission>>) -> Stage {
+    stage_at(1.0, permissions).await
+}
+
+/// The same, in which time runs so many times as fast.
+pub(crate) async fn stage_at(speed: f64, permissions: Option<Vec<CallerPermission>>) -> Stage {
     let mut world = World::sample();
     world.callers[0].permissions = permissions;
     let settings = Settings::default();
     let header = settings.identity_header.clone();
-    let azure = Azure::new(settings, world, SimClock::start(time::OffsetDateTime::now_utc(), 1.0));
+    let azure = Azure::new(settings, world, SimClock::start(time::OffsetDateTime::now_utc(), speed));
     let mut addresses = Vec::new();
     for router in [azure.arm_router(), azure.identity_router()] {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -63,8 +68,13 @@ async fn stage(permissions: Option<Vec<CallerPermission>>) -> Stage {
 
 impl Stage {
     async fn doctor(&self, arguments: &[&str]) -> Output {
+        self.run(&[&["doctor"], arguments].concat()).await
+    }
+
+    /// One of our commands, in a process of its own.
+    pub(crate) async fn run(&self, arguments: &[&str]) -> Output {
         let mut command = Command::new(env!("CARGO_BIN_EXE_hubward"));
-        command.arg("doctor").args(arguments).env_clear().envs(self.settings.iter().cloned());
+        command.args(arguments).env_clear().envs(self.settings.iter().cloned());
         tokio::time::timeout(PATIENCE, command.output()).await.unwrap().unwrap()
     }
 }

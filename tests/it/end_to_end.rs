@@ -56,6 +56,7 @@ async fn stage(azure: Settings) -> Stage {
             log.push('\n');
         })),
         tls: None,
+        resync: false,
         storage: None,
     })
     .await
