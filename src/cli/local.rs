@@ -104,6 +104,8 @@ pub(super) async fn start(
     let folder = tempfile::tempdir().context("no folder for temporary files")?;
     let script_root = folder.path().join("dist");
     layout::stage(&script_root, &handler).context("cannot stage the functions")?;
+    // Demos, which bring their profiles along, count calls.
+    let resync = profiles.is_none();
     let profiles = match &args.profiles {
         Some(given) => std::path::absolute(given)?,
         None => {
@@ -122,8 +124,7 @@ pub(super) async fn start(
         log: Some(Arc::new(log)),
         tls,
         storage,
-        // Demos, which bring their profiles along, count calls.
-        resync: profiles.is_none(),
+        resync,
     };
     Ok(Staged { cloud: LocalCloud::start(options).await?, _folder: folder })
 }

@@ -149,6 +149,7 @@ fn valid_document() -> impl Strategy<Value = Value> {
             .collect();
         let mut profile = json!({
             "name": name,
+            "rollout": "automatic", "drift": "repair",
             "match": {"tags": tags, "locations": ["*"], "resourceGroups": [], "names": []},
             "identity": {
                 "system": "on", "user": [identity("id-a")],
