@@ -19,7 +19,7 @@
 //!   take a step, ask the hub what came of it, the loop of all three.
 //! - [`work`], [`bus`]: the work item and the queue it travels on; [`events`]: what Event Grid says;
 //!   [`queue`]: storage queues, seen from outside.
-//! - [`handler`]: the custom-handler protocol; [`functions`]: the three functions on top of it.
+//! - [`handler`]: the custom-handler protocol; [`functions`]: the functions on top of it.
 //! - [`campaigns`]: a profile brought to a fleet wave by wave.
 //! - [`config`], [`connect`], [`profiles`], [`telemetry`]: settings, connections, the loaded document,
 //!   logs and traces.
