@@ -62,6 +62,7 @@ mod recorded_sessions;
 mod removals;
 mod requests;
 mod requests_hostile;
+mod resync;
 mod second_owner;
 mod servicebus;
 mod shapes;
