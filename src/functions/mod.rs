@@ -95,11 +95,7 @@ pub fn runtime(app: Arc<App>) -> Runtime {
         })
         .function("HubEventQueue", move |trigger: QueueTrigger, context| {
             let app = by_queue.clone();
-            let call = Invoked::new("HubEventQueue", "pubsub", &context).by_message(
-                "hub-events",
-                trigger.id.map(|id| id.to_string()),
-                trigger.insertion_time,
-            );
+            let call = Invoked::new("HubEventQueue", "pubsub", &context).by_queue("hub-events", &trigger);
             call.run(app.clone(), async move {
                 let verdicts = hub_events::parse(&trigger.body());
                 app.enqueue(verdicts.map_err(HandlerError::permanent)?).await
@@ -107,22 +103,14 @@ pub fn runtime(app: Arc<App>) -> Runtime {
         })
         .function("Request", move |trigger: QueueTrigger, context| {
             let app = asked.clone();
-            let call = Invoked::new("Request", "pubsub", &context).by_message(
-                REQUEST_QUEUE,
-                trigger.id.map(|id| id.to_string()),
-                trigger.insertion_time,
-            );
+            let call = Invoked::new("Request", "pubsub", &context).by_queue(REQUEST_QUEUE, &trigger);
             call.run(app.clone(), async move {
                 app.request("hub-requests", &trigger.body(), trigger.came_before()).await
             })
         })
         .function("RequestBus", move |trigger: ServiceBusTrigger, context| {
             let app = asked_by_bus.clone();
-            let call = Invoked::new("RequestBus", "pubsub", &context).by_message(
-                REQUEST_QUEUE,
-                trigger.message_id.clone(),
-                trigger.enqueued_time,
-            );
+            let call = Invoked::new("RequestBus", "pubsub", &context).by_bus(REQUEST_QUEUE, &trigger);
             call.run(app.clone(), async move {
                 app.request("hub-requests (Service Bus)", &trigger.body, trigger.came_before()).await
             })
@@ -141,11 +129,7 @@ pub fn runtime(app: Arc<App>) -> Runtime {
             let app = worker.clone();
             // A message that is no work item will never be one: trying ten times would not help.
             let message = WorkMessage::parse(&trigger.body).map_err(HandlerError::permanent);
-            let mut call = Invoked::new("Work", "pubsub", &context).by_message(
-                WORK_QUEUE,
-                trigger.message_id.clone(),
-                trigger.enqueued_time,
-            );
+            let mut call = Invoked::new("Work", "pubsub", &context).by_bus(WORK_QUEUE, &trigger);
             // The trace of what led to it, and not that of the host's delivery.
             call.parent = message.as_ref().ok().and_then(WorkMessage::trace_parent).or(call.parent);
             let again = trigger.came_before();
@@ -169,8 +153,10 @@ struct Invoked {
 
 /// The message that it is for.
 struct Message {
+    system: &'static str,
     queue: &'static str,
     id: Option<String>,
+    /// When it could first be taken up.
     due: Option<OffsetDateTime>,
 }
 
@@ -180,9 +166,16 @@ impl Invoked {
         Self { function, trigger, id: context.invocation_id.clone(), parent, message: None }
     }
 
-    /// `due` is when the message could first be taken up.
-    fn by_message(self, queue: &'static str, id: Option<String>, due: Option<OffsetDateTime>) -> Self {
-        Self { message: Some(Message { queue, id, due }), ..self }
+    /// For a message of a storage queue.
+    fn by_queue(self, queue: &'static str, trigger: &QueueTrigger) -> Self {
+        let id = trigger.id.map(|id| id.to_string());
+        Self { message: Some(Message { system: "azqueues", queue, id, due: trigger.insertion_time }), ..self }
+    }
+
+    /// For a message of a Service Bus queue.
+    fn by_bus(self, queue: &'static str, trigger: &ServiceBusTrigger) -> Self {
+        let (id, due) = (trigger.message_id.clone(), trigger.enqueued_time);
+        Self { message: Some(Message { system: "servicebus", queue, id, due }), ..self }
     }
 
     /// Runs the function inside a span that belongs to the caller's trace, and flushes afterwards: the
@@ -206,8 +199,8 @@ impl Invoked {
             messaging.message.id = Empty,
         );
         telemetry::set_parent(&span, parent.as_deref());
-        if let Some(Message { queue, id, due }) = &message {
-            span.record("messaging.system", if *queue == WORK_QUEUE { "servicebus" } else { "azqueues" });
+        if let Some(Message { system, queue, id, due }) = &message {
+            span.record("messaging.system", system);
             span.record("messaging.destination.name", queue);
             span.record("messaging.message.id", id.as_deref());
             if let Some(due) = due {
