@@ -168,18 +168,8 @@ pub enum Reason {
 }
 
 impl WorkItem {
-    /// Work that an event asks for. The same event gives the same message id.
-    pub fn for_event(
-        hub: IotHubId,
-        deleted: bool,
-        event_id: Option<String>,
-        trace_parent: Option<String>,
-    ) -> Self {
-        let work_id = match &event_id {
-            Some(event) => derive(&hub, &["event", event]),
-            None => Uuid::new_v4(),
-        };
-        let reason = if deleted { Reason::Deleted { event_id } } else { Reason::Written { event_id } };
+    /// The first of a chain, for nobody's request.
+    fn new(hub: IotHubId, work_id: Uuid, reason: Reason, trace_parent: Option<String>) -> Self {
         Self {
             schema: Schema::V1,
             work_id,
@@ -193,35 +183,34 @@ impl WorkItem {
         }
     }
 
+    /// Work that an event asks for. The same event gives the same message id.
+    pub fn for_event(
+        hub: IotHubId,
+        deleted: bool,
+        event_id: Option<String>,
+        trace_parent: Option<String>,
+    ) -> Self {
+        let work_id = match &event_id {
+            Some(event) => derive(&hub, &["event", event]),
+            None => Uuid::new_v4(),
+        };
+        let reason = if deleted { Reason::Deleted { event_id } } else { Reason::Written { event_id } };
+        Self::new(hub, work_id, reason, trace_parent)
+    }
+
     /// Work that a resync asks for. The same run, on however many instances, gives the same message id.
     pub fn for_resync(hub: IotHubId, run: Uuid, at: OffsetDateTime, trace_parent: Option<String>) -> Self {
-        Self {
-            schema: Schema::V1,
-            work_id: derive(&hub, &["resync", &run.to_string()]),
-            hub,
-            reason: Reason::Resync { run },
-            origin: None,
-            request: None,
-            received_at: Some(at),
-            follows: 0,
-            trace_parent,
-        }
+        let work_id = derive(&hub, &["resync", &run.to_string()]);
+        let reason = Reason::Resync { run };
+        Self { received_at: Some(at), ..Self::new(hub, work_id, reason, trace_parent) }
     }
 
     /// A look for what a hub has left behind, found by a run; a hub that is there is then looked at as always.
     /// The same hub in the same run gives the same message id.
     pub fn for_leftovers(hub: IotHubId, run: Uuid) -> Self {
-        Self {
-            schema: Schema::V1,
-            work_id: derive(&hub, &["leftovers", &run.to_string()]),
-            hub,
-            reason: Reason::Leftovers { run, then_look: true, due: None, chain: Chain::default() },
-            origin: None,
-            request: None,
-            received_at: None,
-            follows: 0,
-            trace_parent: None,
-        }
+        let work_id = derive(&hub, &["leftovers", &run.to_string()]);
+        let reason = Reason::Leftovers { run, then_look: true, due: None, chain: Chain::default() };
+        Self::new(hub, work_id, reason, None)
     }
 
     /// A look for what a hub has left behind that has another principal now. The hub itself has just been looked at.
@@ -238,16 +227,12 @@ impl WorkItem {
             due: request.not_before.filter(|due| *due > at).map(round_up),
             chain: Chain::default(),
         };
+        let work_id = derive(&request.hub, &["request", &origin.id, &origin.digest.to_string()]);
         Self {
-            schema: Schema::V1,
-            work_id: derive(&request.hub, &["request", &origin.id, &origin.digest.to_string()]),
-            hub: request.hub.clone(),
-            reason,
             origin: Some(origin),
             request: Some(Box::new(request.json().clone())),
             received_at: Some(at),
-            follows: 0,
-            trace_parent,
+            ..Self::new(request.hub.clone(), work_id, reason, trace_parent)
         }
     }
 
@@ -272,26 +257,24 @@ impl WorkItem {
 
     /// A bulk job that this item, a request, asks for.
     pub fn job(&self, request: JobRequest) -> Self {
-        let item = Self::for_job(self.hub.clone(), request, self.trace_parent.clone());
-        Self {
-            origin: self.origin.clone(),
-            request: self.request.clone(),
-            received_at: self.received_at,
-            ..item
-        }
+        self.goes_on_as(Self::for_job(self.hub.clone(), request, self.trace_parent.clone()))
     }
 
     /// The next step of a job. Its id follows from the request and the number of the step, so that a step
     /// that is taken again sends the same message.
     pub fn next_step(&self, item: JobItem, due: OffsetDateTime) -> Self {
         let follows = self.follows.saturating_add(1);
-        let next =
-            Self::of_job(self.hub.clone(), item, Some(round_up(due)), follows, self.trace_parent.clone());
+        let due = Some(round_up(due));
+        self.goes_on_as(Self::of_job(self.hub.clone(), item, due, follows, self.trace_parent.clone()))
+    }
+
+    /// The other item, for the request that this one is for.
+    fn goes_on_as(&self, other: Self) -> Self {
         Self {
             origin: self.origin.clone(),
             request: self.request.clone(),
             received_at: self.received_at,
-            ..next
+            ..other
         }
     }
 
@@ -303,17 +286,8 @@ impl WorkItem {
         trace_parent: Option<String>,
     ) -> Self {
         let work_id = derive(&hub, &["job", &item.request.id.to_string(), &item.steps.to_string()]);
-        Self {
-            schema: Schema::V1,
-            work_id,
-            hub,
-            reason: Reason::Job { item: Box::new(item), due },
-            origin: None,
-            request: None,
-            received_at: None,
-            follows,
-            trace_parent,
-        }
+        let reason = Reason::Job { item: Box::new(item), due };
+        Self { follows, ..Self::new(hub, work_id, reason, trace_parent) }
     }
 
     /// The next look, due at a time. Its id follows from hub and time, so that several looks that come

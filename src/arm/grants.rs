@@ -128,7 +128,7 @@ impl ArmWriter {
         name: &str,
     ) -> Result<Grant, ArmError> {
         const LABEL: &str = "PUT Cosmos DB grant";
-        let account = cosmos_account(scope).ok_or_else(|| ArmError::Unreadable {
+        let account = scope.cosmos_account().ok_or_else(|| ArmError::Unreadable {
             call: LABEL.into(),
             cause: format!("{scope} is not in a Cosmos DB account"),
         })?;
@@ -192,15 +192,6 @@ fn held(definition: &str) -> HeldRole {
     ours.or(BroadRole::from_definition_id(definition).map(HeldRole::Broad)).unwrap_or(HeldRole::Other)
 }
 
-/// The account that a container, a database or the account itself is in.
-fn cosmos_account(scope: &ResourceId) -> Option<ResourceId> {
-    let mut id = scope.clone();
-    while id.resource_type()? != "microsoft.documentdb/databaseaccounts" {
-        id = id.parent()?;
-    }
-    Some(id)
-}
-
 /// A scope as Cosmos DB writes it: `{account}/dbs/{database}/colls/{container}`.
 fn data_scope(account: &ResourceId, scope: &ResourceId) -> String {
     let below = scope.as_str().get(account.as_str().len()..).unwrap_or_default();
@@ -247,7 +238,7 @@ mod tests {
             [("", ""), ("/sqlDatabases/d", "/dbs/d"), ("/sqlDatabases/d/containers/c", "/dbs/d/colls/c")]
         {
             let id = ResourceId::parse(&format!("{account}{resource}")).unwrap();
-            assert_eq!(cosmos_account(&id).as_ref(), Some(&account));
+            assert_eq!(id.cosmos_account().as_ref(), Some(&account));
             let text = data_scope(&account, &id);
             assert_eq!(text, format!("{account}{data}"));
             assert_eq!(resource_scope(&account, &text).as_ref(), Some(&id));

@@ -1,5 +1,8 @@
 //! One step of a campaign: what its hubs came to, whose turn it is, and what follows from that.
 
+mod begin;
+mod end;
+
 use std::collections::BTreeSet;
 
 use async_trait::async_trait;
@@ -8,8 +11,7 @@ use time::{Duration, OffsetDateTime};
 use tokio::time::Instant;
 
 use super::{
-    campaign::{Campaign, MOST_CAUSES, Phase, State, Unknown, Wave},
-    give_back::{Way, way},
+    campaign::{Campaign, Phase, State, Unknown, Wave},
     hubs::{Page, Row, Standing, Tally},
     store::{CampaignBlobs, PageAt},
 };
@@ -21,6 +23,7 @@ use crate::{
     outcomes::{Record, Word, id_of_request, store::OutcomeStore},
     prove::{EndpointProof, prove},
 };
+use begin::Turn;
 
 /// Pause between two looks at hubs that are under way.
 const PACE: Duration = Duration::seconds(30);
@@ -141,7 +144,7 @@ impl Runner<'_> {
             wave.phase = Phase::Converting;
         }
         if tally.to_go_back > 0 {
-            self.send_back(campaign, number, version, &mut seen).await?;
+            self.begin(campaign, number, Turn::GoBack, version, &mut seen).await?;
         }
         let mut pause = None;
         if is_current && campaign.is_running() {
@@ -149,7 +152,7 @@ impl Runner<'_> {
                 self.pause(campaign, number, &seen);
             } else {
                 if seen.sick.is_empty() && campaign.waves[number].phase == Phase::Converting {
-                    self.begin(campaign, number, version, &mut seen).await?;
+                    self.begin(campaign, number, Turn::Convert, version, &mut seen).await?;
                 }
                 pause = self.end_of(campaign, number, &seen);
             }
@@ -368,157 +371,6 @@ impl Runner<'_> {
         }
     }
 
-    /// Begins with as many hubs as may be worked on at once: writes down what they were, then sends.
-    async fn begin(
-        &self,
-        campaign: &mut Campaign,
-        number: usize,
-        version: &Version,
-        seen: &mut Seen,
-    ) -> Result<(), StepError> {
-        for page in 0..campaign.waves[number].pages.len() {
-            let tally = campaign.waves[number].tally();
-            let room = (campaign.rules.at_once as usize).saturating_sub(tally.under_way);
-            if room == 0 || tally.failed > campaign.rules.tolerate as usize {
-                return Ok(());
-            }
-            if campaign.waves[number].pages[page].is_none_or(|tally| tally.waiting == 0) {
-                continue;
-            }
-            let place = At { campaign, number, goes_on: true };
-            let is_turn = |row: &Row| row.standing == Standing::Waiting;
-            let rows = self.both(place, page, room, version, is_turn, seen).await?;
-            if let Some(rows) = rows {
-                self.note(campaign, number, page, &rows, seen);
-            }
-            if seen.is_cut_short {
-                return Ok(());
-            }
-        }
-        Ok(())
-    }
-
-    /// Begins with hubs that are to go back, in the same way.
-    async fn send_back(
-        &self,
-        campaign: &mut Campaign,
-        number: usize,
-        version: &Version,
-        seen: &mut Seen,
-    ) -> Result<(), StepError> {
-        for page in 0..campaign.waves[number].pages.len() {
-            let tally = campaign.waves[number].tally();
-            let room = (campaign.rules.at_once as usize).saturating_sub(tally.under_way);
-            if room == 0 {
-                return Ok(());
-            }
-            if campaign.waves[number].pages[page].is_none_or(|tally| tally.to_go_back == 0) {
-                continue;
-            }
-            let wave = campaign.waves[number].clone();
-            let place = At { campaign, number, goes_on: false };
-            let is_turn = |row: &Row| row.is_to_go_back(&wave);
-            let rows = self.both(place, page, room, version, is_turn, seen).await?;
-            if let Some(rows) = rows {
-                self.note(campaign, number, page, &rows, seen);
-            }
-            if seen.is_cut_short {
-                return Ok(());
-            }
-        }
-        Ok(())
-    }
-
-    /// First writes down what is about to be done for some hubs of a page, then does it.
-    async fn both(
-        &self,
-        place: At<'_>,
-        page: usize,
-        room: usize,
-        campaign_version: &Version,
-        is_turn: impl Fn(&Row) -> bool,
-        seen: &mut Seen,
-    ) -> Result<Option<Page>, StepError> {
-        if Instant::now() > self.until {
-            seen.is_cut_short = true;
-            return Ok(None);
-        }
-        let campaign = place.campaign;
-        let at = PageAt { run: campaign.run, wave: place.number, page };
-        let (mut rows, version) = self.blobs.page(&campaign.id, at).await?;
-        let mut chosen: Vec<&mut Row> = rows.hubs.iter_mut().filter(|row| is_turn(row)).take(room).collect();
-        for rows in chosen.chunks_mut(SIDE_BY_SIDE) {
-            try_join_all(rows.iter_mut().map(|row| self.write_down(place, row))).await?;
-        }
-        let version = self.blobs.save_page(&campaign.id, at, &rows, &version).await?;
-        // What an operator said meanwhile comes first.
-        let (_, last) =
-            self.blobs.campaign(&campaign.id).await?.ok_or(BlobError::NoBlob(campaign.id.clone()))?;
-        if last != *campaign_version {
-            return Err(BlobError::Moved.into());
-        }
-        for rows in rows.hubs.chunks_mut(SIDE_BY_SIDE) {
-            try_join_all(rows.iter_mut().map(|row| self.send_off(place, row))).await?;
-        }
-        self.blobs.save_page(&campaign.id, at, &rows, &version).await?;
-        Ok(Some(rows))
-    }
-
-    /// Writes down what a hub is, before it is changed.
-    async fn write_down(&self, at: At<'_>, row: &mut Row) -> Result<(), StepError> {
-        let (wave, now) = (at.wave(), self.now());
-        let goes_back = row.is_to_go_back(wave);
-        if !goes_back {
-            row.turn = wave.turn;
-        }
-        let (hub, desired) = match self.wanted(at, row).await {
-            Ok(found) => found,
-            Err(Unready::NotNow) => {
-                row.cause = Some("the hub could not be read; it is tried again".to_owned());
-                return Ok(());
-            }
-            Err(Unready::Never(cause)) if goes_back => {
-                row.back_turn = wave.back;
-                row.to(Standing::NotRolledBack, now, Some(cause));
-                return Ok(());
-            }
-            Err(Unready::Never(cause)) => {
-                fail(row, wave, now, cause);
-                return Ok(());
-            }
-        };
-        if goes_back {
-            row.back_turn = wave.back;
-            let Way { endpoints, left } = way(row, &hub);
-            let left = Some(left.join("; ")).filter(|text| !text.is_empty());
-            let next = if endpoints.is_empty() { Standing::RolledBack } else { Standing::BackRecorded };
-            row.going_back = endpoints;
-            row.to(next, now, left);
-            return Ok(());
-        }
-        let profile = &at.campaign.profile;
-        match self.state.profile_of(&hub) {
-            other if at.campaign.by_match && other != Some(profile.as_str()) => {
-                let other = other.map_or("no profile".to_owned(), |other| format!("profile {other}"));
-                fail(row, wave, now, format!("the hub is for {other} by now"));
-            }
-            _ => {
-                row.record(&desired, &hub);
-                row.to(Standing::Recorded, now, None);
-            }
-        }
-        Ok(())
-    }
-
-    /// Does what was written down.
-    async fn send_off(&self, at: At<'_>, row: &mut Row) -> Result<(), StepError> {
-        match row.standing {
-            Standing::Recorded => self.send(at, row).await,
-            Standing::BackRecorded => self.take_back(at, row).await,
-            _ => Ok(()),
-        }
-    }
-
     /// Sends the requests that bring a hub back.
     async fn take_back(&self, at: At<'_>, row: &mut Row) -> Result<(), StepError> {
         let now = self.now();
@@ -564,100 +416,6 @@ impl Runner<'_> {
             row.to(Standing::NotRolledBack, now, Some(bad.join("; ")));
         }
         Ok(())
-    }
-
-    /// More hubs failed than may.
-    fn pause(&self, campaign: &mut Campaign, number: usize, seen: &Seen) {
-        let failed = campaign.waves[number].tally().failed;
-        let first = seen.failed.first().map_or("no cause", String::as_str);
-        let more = if failed > 1 { format!(" (and {} more)", failed - 1) } else { String::new() };
-        let cause = format!("wave {}: {first}{more}", number + 1);
-        let told = seen.failed.iter().take(MOST_CAUSES).map(|cause| format!("wave {}: {cause}", number + 1));
-        let head = format!("campaign {} is paused: {failed} hubs of wave {} failed", campaign.id, number + 1);
-        campaign.tell(Word::Blocked, std::iter::once(head).chain(told).collect(), self.now());
-        campaign.state = State::Paused { cause };
-    }
-
-    /// What comes after a wave in which nothing is under way any more; how soon to go on, if at once.
-    fn end_of(&self, campaign: &mut Campaign, number: usize, seen: &Seen) -> Option<Duration> {
-        let wave = &mut campaign.waves[number];
-        let tally = wave.tally();
-        let is_open = tally.waiting + tally.under_way + tally.to_go_back > 0
-            || wave.pages.iter().any(Option::is_none)
-            || seen.is_cut_short;
-        if tally.failed > campaign.rules.tolerate as usize {
-            return Some(AT_ONCE);
-        }
-        if is_open {
-            return (tally.waiting > 0).then_some(PACE);
-        }
-        match wave.phase {
-            Phase::Converting => {
-                let soak = i64::try_from(campaign.rules.soak_seconds).unwrap_or(i64::MAX);
-                wave.phase = Phase::Soaking { until: self.now() + Duration::seconds(soak) };
-                None
-            }
-            Phase::Soaking { .. } => None,
-            Phase::Checking if tally.verified > 0 => Some(PACE),
-            Phase::Checking | Phase::Done => {
-                wave.phase = Phase::Done;
-                if number + 1 < campaign.waves.len() {
-                    campaign.current = number + 1;
-                    return Some(AT_ONCE);
-                }
-                self.complete(campaign);
-                None
-            }
-        }
-    }
-
-    fn complete(&self, campaign: &mut Campaign) {
-        let tally = campaign.waves.iter().fold(Tally::default(), |sum, wave| sum.plus(wave.tally()));
-        let hubs: usize = campaign.waves.iter().map(|wave| wave.hubs).sum();
-        let not_done = hubs.saturating_sub(tally.done);
-        let mut causes =
-            vec![format!("campaign {} is completed: {} of {hubs} hubs", campaign.id, tally.done)];
-        for (count, what) in [
-            (tally.failed + tally.left, "failed and are left"),
-            (tally.rolled_back, "were rolled back"),
-            (tally.not_rolled_back, "could not be rolled back"),
-        ] {
-            if count > 0 {
-                causes.push(format!("{count} {what}: `hubward campaign status {}` names them", campaign.id));
-            }
-        }
-        let word = match (not_done, tally.changed) {
-            (0, 0) => Word::InSync,
-            (0, _) => Word::Changed,
-            _ => Word::Failed,
-        };
-        campaign.tell(word, causes, self.now());
-        campaign.state = State::Completed;
-    }
-
-    /// Tells the end of a rollback when it is there.
-    fn end_of_rollback(&self, campaign: &mut Campaign, number: usize, seen: &Seen) {
-        let wave = &mut campaign.waves[number];
-        let tally = wave.tally();
-        let is_open = tally.under_way + tally.to_go_back > 0
-            || wave.pages.iter().any(Option::is_none)
-            || seen.is_cut_short;
-        if wave.back <= wave.back_told || is_open {
-            return;
-        }
-        wave.back_told = wave.back;
-        let head = format!(
-            "campaign {}: wave {} is rolled back: {} hubs",
-            campaign.id,
-            number + 1,
-            tally.rolled_back
-        );
-        let (word, mut causes) = match tally.not_rolled_back {
-            0 => (Word::Changed, vec![head]),
-            count => (Word::Failed, vec![head, format!("{count} hubs could not be brought back")]),
-        };
-        causes.extend(seen.not_back.iter().cloned());
-        campaign.tell(word, causes, self.now());
     }
 }
 

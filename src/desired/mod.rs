@@ -43,6 +43,7 @@ use crate::{
 mod check;
 mod demand;
 mod exports;
+mod guardrails;
 mod profiles;
 mod quiet;
 mod request;
@@ -103,7 +104,7 @@ impl DesiredState {
         let late = |path: String, fault: targets::Fault| {
             Mistakes::from(Mistake { at: None, path, message: fault.message, fix: fault.fix })
         };
-        let guardrails = resolve::guardrails(&document.guardrails)
+        let guardrails = guardrails::guardrails(&document.guardrails)
             .map_err(|fault| late("guardrails".to_owned(), fault))?;
         let profiles = document.profiles.iter().enumerate().map(|(index, profile)| {
             Profile::compile(index, profile).map_err(|fault| late(format!("profiles[{index}]"), fault))
@@ -168,15 +169,8 @@ impl DesiredState {
     /// The Cosmos DB accounts that the guardrails or the profiles name, and whether those are all: profiles may
     /// name others with placeholders.
     pub fn cosmos_accounts(&self) -> (BTreeSet<ResourceId>, bool) {
-        const ACCOUNT: &str = "microsoft.documentdb/databaseaccounts";
-        let account = |id: &ResourceId| {
-            let mut id = id.clone();
-            while id.resource_type()? != ACCOUNT {
-                id = id.parent()?;
-            }
-            Some(id)
-        };
-        let mut accounts: BTreeSet<ResourceId> = self.guardrails.targets.iter().filter_map(account).collect();
+        let named = self.guardrails.targets.iter().filter_map(ResourceId::cosmos_account);
+        let mut accounts: BTreeSet<ResourceId> = named.collect();
         let mut is_all = true;
         let templates = self.profiles.iter().flat_map(Profile::sends).map(|sends| sends.template);
         for template in
@@ -185,7 +179,7 @@ impl DesiredState {
             // An id with its nine parts up to the account's name.
             let text = template.text().split('/').take(9).collect::<Vec<_>>().join("/");
             match ResourceId::parse(&text) {
-                Ok(id) => accounts.extend(account(&id)),
+                Ok(id) => accounts.extend(id.cosmos_account()),
                 Err(_) => is_all = false,
             }
         }

@@ -5,9 +5,10 @@ use globset::GlobMatcher;
 use super::{
     Choice, HubFacts, Refusal, check,
     exports::ExportTemplate,
+    guardrails::duration,
     profiles::{
-        CloudToDeviceDoc, Drift, EndpointDoc, EnrichmentDoc, FileUploadDoc, GuardrailsDoc, IdentityDoc,
-        IsoText, MatchDoc, NotificationsDoc, ProfileDoc, QuietHoursDoc, Rollout, RouteDoc,
+        CloudToDeviceDoc, Drift, EndpointDoc, EnrichmentDoc, FileUploadDoc, IdentityDoc, MatchDoc,
+        NotificationsDoc, ProfileDoc, QuietHoursDoc, Rollout, RouteDoc,
     },
     quiet::QuietHours,
     targets::{Fault, TargetKind, Template, Values},
@@ -92,46 +93,6 @@ pub(super) struct Sends<'a> {
 /// A region as Azure's programs spell it: `West US 2` is `westus2`.
 pub(super) fn normalise_location(text: &str) -> String {
     text.chars().filter(|c| *c != ' ').flat_map(char::to_lowercase).collect()
-}
-
-/// The guardrails of a checked document.
-pub(super) fn guardrails(doc: &GuardrailsDoc) -> Result<Guardrails, Fault> {
-    let GuardrailsDoc {
-        subscriptions,
-        targets,
-        identities,
-        allow_removals,
-        allow_keys,
-        allow_imports,
-        storage_grants,
-        max_hubs_changed,
-        max_writes_per_hub,
-        grant_window,
-    } = doc;
-    let scopes = |ids: &[String]| {
-        let parse = |id: &String| {
-            ResourceId::parse(id).map_err(|error| Fault::new(error.to_string(), "write a resource id"))
-        };
-        ids.iter().map(parse).collect::<Result<_, _>>()
-    };
-    Ok(Guardrails {
-        subscriptions: subscriptions.iter().map(|guid| guid.0.to_ascii_lowercase()).collect(),
-        targets: scopes(targets)?,
-        identities: scopes(identities)?,
-        allow_removals: *allow_removals,
-        allow_keys: *allow_keys,
-        allow_imports: allow_imports.iter().map(|name| name.0.to_ascii_lowercase()).collect(),
-        storage_grants: (*storage_grants).into(),
-        max_hubs_changed: *max_hubs_changed,
-        max_writes_per_hub: *max_writes_per_hub,
-        grant_window: duration(grant_window)?,
-        reserved: None,
-    })
-}
-
-fn duration(text: &IsoText) -> Result<IsoDuration, Fault> {
-    IsoDuration::parse(&text.0)
-        .ok_or_else(|| Fault::new(format!("`{}` is not a duration", text.0), "write such as `PT1H`"))
 }
 
 fn quiet(doc: &QuietHoursDoc) -> Result<QuietHours, Fault> {

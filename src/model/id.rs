@@ -132,6 +132,15 @@ impl ResourceId {
         Self::parse(&cut(&self.text)?).ok()
     }
 
+    /// The Cosmos DB account that this is, or that it lies in.
+    pub fn cosmos_account(&self) -> Option<ResourceId> {
+        let mut id = self.clone();
+        while id.resource_type()? != "microsoft.documentdb/databaseaccounts" {
+            id = id.parent()?;
+        }
+        Some(id)
+    }
+
     /// Whether this id is `scope` or lies below it, compared by whole segments.
     pub fn is_within(&self, scope: &ResourceId) -> bool {
         self.key.strip_prefix(scope.key.as_str()).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))

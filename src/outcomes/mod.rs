@@ -268,7 +268,7 @@ impl Record {
         self.steps = before.chain(values(report.steps.iter().map(serde_json::to_value).collect())).collect();
         self.principals = report.system_principal.clone().map(|system| Principals {
             system,
-            cosmos_accounts: report.grants.iter().filter_map(|grant| account_of(&grant.scope)).collect(),
+            cosmos_accounts: report.grants.iter().filter_map(|grant| grant.scope.cosmos_account()).collect(),
             ..Principals::default()
         });
         self.grants = values(report.grants.iter().map(serde_json::to_value).collect());
@@ -357,15 +357,6 @@ pub fn of_job(report: &JobReport) -> (Word, Vec<String>) {
             (Word::Failed, vec![format!("{name}: the hub does not know its job {job_id} any more")])
         }
     }
-}
-
-/// The Cosmos DB account that a scope lies in.
-fn account_of(scope: &ResourceId) -> Option<ResourceId> {
-    let mut id = scope.clone();
-    while id.resource_type()? != "microsoft.documentdb/databaseaccounts" {
-        id = id.parent()?;
-    }
-    Some(id)
 }
 
 /// The name of a hub's blob: readable, and safe for a path.

@@ -33,7 +33,7 @@ use tower::ServiceExt;
 use crate::{
     functions::written,
     functions_host_support::{self as scripted, Reply, codes, counts},
-    support::{azurite::azurite, world::hub_id},
+    support::{azurite::azurite, local::local, world::hub_id},
 };
 
 /// A limit for things that go wrong, not a measure.
@@ -364,22 +364,13 @@ async fn the_local_cloud_takes_its_events_from_azurite() {
     let Some(azurite) = azurite() else { return };
     let queues = azurite.queues("local");
     let folder = tempfile::tempdir().unwrap();
-    let (script_root, profiles) = (folder.path().join("dist"), folder.path().join("profiles.yaml"));
-    package::stage(&script_root, env!("CARGO_BIN_EXE_hubward-handler").as_ref()).unwrap();
-    std::fs::write(&profiles, hubward::desired::sample()).unwrap();
-    let cloud = LocalCloud::start(LocalOptions {
-        script_root,
-        profiles,
-        azure: Settings::default(),
+    let options = LocalOptions {
         world: World::sample(),
         speed: 60.0,
-        log_filter: "info".into(),
-        log: None,
-        tls: None,
-        resync: false,
         storage: Some(queues.clone()),
-    });
-    let cloud = cloud.await.unwrap();
+        ..local(&folder, hubward::desired::sample())
+    };
+    let cloud = LocalCloud::start(options).await.unwrap();
     // Nothing but the queue tells of the hub.
     cloud.deliver_events(false);
     let hub = json!({"resourceGroup": "rg-plant-01", "name": "hub1", "location": "westus2",

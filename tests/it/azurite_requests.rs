@@ -10,50 +10,32 @@ use std::{
 use base64::{Engine, engine::general_purpose::STANDARD};
 use hubward::{
     local::{
-        azure::{Settings, World},
         cloud::{LocalCloud, LocalOptions},
         functions_host::HostStatus,
     },
     outcomes::{self, Record, Word, parked::Parked},
-    package,
-    queue::{MessageEncoding, QueueService, StorageQueue},
+    queue::{MessageEncoding, QueueService},
 };
 use serde_json::{Value, json};
 
 use crate::{
     requests::{document, request},
-    support::{azurite::azurite, world::hub_id},
+    support::{
+        azurite::{azurite, drain},
+        local::{create_hub, ended, kept, local},
+        world::hub_id,
+    },
 };
 
 const LIMIT: Duration = Duration::from_secs(120);
 const HUBS: usize = 5;
 const REQUESTS: usize = 60;
 
-async fn start(queues: QueueService, folder: &tempfile::TempDir, log: Arc<Mutex<String>>) -> LocalCloud {
-    let (script_root, profiles) = (folder.path().join("dist"), folder.path().join("profiles.yaml"));
-    package::stage(&script_root, env!("CARGO_BIN_EXE_hubward-handler").as_ref()).unwrap();
-    std::fs::write(&profiles, document("")).unwrap();
-    let cloud = LocalCloud::start(LocalOptions {
-        script_root,
-        profiles,
-        azure: Settings::default(),
-        world: World::reference(),
-        speed: 240.0,
-        log_filter: "info".into(),
-        log: Some(Arc::new(move |line| {
-            let mut log = log.lock().unwrap();
-            log.push_str(&line.text);
-            log.push('\n');
-        })),
-        tls: None,
-        resync: false,
-        storage: Some(queues),
-    });
-    let cloud = cloud.await.unwrap();
+async fn start(queues: QueueService, folder: &tempfile::TempDir, log: &Arc<Mutex<String>>) -> LocalCloud {
+    let options = LocalOptions { log: kept(log), storage: Some(queues), ..local(folder, &document("")) };
+    let cloud = LocalCloud::start(options).await.unwrap();
     for nth in 0..HUBS {
-        let hub = json!({"resourceGroup": "rg-plant-01", "name": format!("hub{nth}"), "location": "westus2",
-            "tags": {"egress": "none"}, "wait": true});
-        cloud.sim("POST", "hubs", hub).await.unwrap();
+        create_hub(&cloud, &format!("hub{nth}"), "none").await;
     }
     cloud
 }
@@ -64,33 +46,10 @@ async fn until(cloud: &LocalCloud, log: &Mutex<String>, wanted: impl Fn(&HostSta
     }
 }
 
-/// Everything that is in a queue, taken out of it.
-async fn drain(queue: &StorageQueue) -> Vec<String> {
-    let mut texts = Vec::new();
-    loop {
-        let batch = queue.receive(32, Duration::from_secs(60)).await.unwrap();
-        if batch.is_empty() {
-            return texts;
-        }
-        for taken in batch {
-            queue.delete(&taken.message.id, &taken.pop_receipt).await.unwrap();
-            texts.push(taken.message.text);
-        }
-    }
-}
-
 async fn hubward(cloud: &LocalCloud, queues: &str, arguments: &[&str]) -> (Option<i32>, String, String) {
     let mut command = tokio::process::Command::new(env!("CARGO_BIN_EXE_hubward"));
-    let output = command
-        .args(arguments)
-        .env_clear()
-        .envs(cloud.client_settings())
-        .env("HUBWARD_QUEUES", queues)
-        .output()
+    ended(command.args(arguments).env_clear().envs(cloud.client_settings()).env("HUBWARD_QUEUES", queues))
         .await
-        .unwrap();
-    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    (output.status.code(), text(&output.stdout), text(&output.stderr))
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -99,7 +58,7 @@ async fn requests_end_in_one_outcome_each_and_what_failed_can_be_sent_again() {
     let (folder, log) = (tempfile::tempdir().unwrap(), Arc::<Mutex<String>>::default());
     let own = azurite.own_account();
     let queues = azurite.queues(own.path().trim_matches('/'));
-    let cloud = start(queues.clone(), &folder, log.clone()).await;
+    let cloud = start(queues.clone(), &folder, &log).await;
     let queue = |name: &str| queues.queue(name, MessageEncoding::Plain).unwrap();
     let asked = queue("hub-requests");
 

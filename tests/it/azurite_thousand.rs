@@ -9,12 +9,10 @@ use std::{
 use base64::{Engine, engine::general_purpose::STANDARD};
 use hubward::{
     local::{
-        azure::{Settings, World},
         cloud::{LocalCloud, LocalOptions},
         functions_host::HostStatus,
     },
     outcomes::{self, Record, Word},
-    package,
     queue::{MessageEncoding, QueueService, StorageQueue},
 };
 use rand::{Rng, SeedableRng, rngs::StdRng, seq::SliceRandom};
@@ -23,7 +21,11 @@ use time::OffsetDateTime;
 
 use crate::{
     requests::{document, request},
-    support::{azurite::azurite, world::hub_id},
+    support::{
+        azurite::{azurite, drain},
+        local::{create_hub, local},
+        world::hub_id,
+    },
 };
 
 /// Well above what the whole takes, also on a busy machine.
@@ -35,35 +37,17 @@ const KILLS: usize = 2;
 
 /// The local cloud on a real queue service. A message whose handler was killed is back after a second.
 async fn start(queues: QueueService, folder: &tempfile::TempDir) -> LocalCloud {
-    let (script_root, profiles) = (folder.path().join("dist"), folder.path().join("profiles.yaml"));
-    package::stage(&script_root, env!("CARGO_BIN_EXE_hubward-handler").as_ref()).unwrap();
-    let host = script_root.join("host.json");
+    let profiles = document("  allowRemovals: true\n  maxWritesPerHub: 100\n");
+    let options =
+        LocalOptions { log_filter: "warn".into(), storage: Some(queues), ..local(folder, &profiles) };
+    let host = options.script_root.join("host.json");
     let mut settings: Value = serde_json::from_slice(&std::fs::read(&host).unwrap()).unwrap();
     settings["extensions"]["queues"]["visibilityTimeout"] = "00:00:01".into();
     settings["extensions"]["queues"]["maxPollingInterval"] = "00:00:01".into();
     std::fs::write(&host, settings.to_string()).unwrap();
-    std::fs::write(&profiles, document("  allowRemovals: true\n  maxWritesPerHub: 100\n")).unwrap();
-    let cloud = LocalCloud::start(LocalOptions {
-        script_root,
-        profiles,
-        azure: Settings::default(),
-        world: World::reference(),
-        speed: 240.0,
-        log_filter: "warn".into(),
-        log: None,
-        tls: None,
-        resync: false,
-        storage: Some(queues),
-    });
-    let cloud = cloud.await.unwrap();
-    let hubs = (0..HUBS).map(|nth| {
-        let hub = json!({"resourceGroup": "rg-plant-01", "name": format!("hub{nth}"), "location": "westus2",
-            "tags": {"egress": "standard"}, "wait": true});
-        cloud.sim("POST", "hubs", hub)
-    });
-    for made in futures::future::join_all(hubs).await {
-        made.unwrap();
-    }
+    let cloud = LocalCloud::start(options).await.unwrap();
+    let names: Vec<String> = (0..HUBS).map(|nth| format!("hub{nth}")).collect();
+    futures::future::join_all(names.iter().map(|name| create_hub(&cloud, name, "standard"))).await;
     cloud
 }
 
@@ -97,18 +81,11 @@ fn texts(random: &mut StdRng) -> Vec<String> {
 
 /// What was told so far, taken off the queue.
 async fn told(queue: &StorageQueue, ends: &mut BTreeMap<String, BTreeSet<(Word, OffsetDateTime)>>) {
-    loop {
-        let batch = queue.receive(32, Duration::from_secs(60)).await.unwrap();
-        if batch.is_empty() {
-            return;
-        }
-        for taken in batch {
-            queue.delete(&taken.message.id, &taken.pop_receipt).await.unwrap();
-            let record: Record = serde_json::from_str(&taken.message.text).unwrap();
-            // Hubs that were made led to work too.
-            if let Some(origin) = record.request {
-                ends.entry(origin.id).or_default().insert((record.outcome, record.ended_at));
-            }
+    for text in drain(queue).await {
+        let record: Record = serde_json::from_str(&text).unwrap();
+        // Hubs that were made led to work too.
+        if let Some(origin) = record.request {
+            ends.entry(origin.id).or_default().insert((record.outcome, record.ended_at));
         }
     }
 }

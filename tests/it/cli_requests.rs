@@ -1,18 +1,15 @@
 //! The command line's requests, as processes against the local cloud: through the host's admin API, and what is
 //! told when the app has other profiles than whoever asks.
 
-use hubward::{
-    local::{
-        azure::{Settings, World},
-        cloud::{LocalCloud, LocalOptions},
-    },
-    package,
-};
+use hubward::local::cloud::LocalCloud;
 use serde_json::{Value, json};
 
 use crate::{
     requests::{document, request},
-    support::world::hub_id,
+    support::{
+        local::{create_hub, ended, local},
+        world::hub_id,
+    },
 };
 
 struct Stage {
@@ -22,24 +19,8 @@ struct Stage {
 
 async fn stage() -> Stage {
     let folder = tempfile::tempdir().unwrap();
-    let (script_root, profiles) = (folder.path().join("dist"), folder.path().join("profiles.yaml"));
-    package::stage(&script_root, env!("CARGO_BIN_EXE_hubward-handler").as_ref()).unwrap();
-    std::fs::write(&profiles, document("")).unwrap();
-    let cloud = LocalCloud::start(LocalOptions {
-        script_root,
-        profiles,
-        azure: Settings::default(),
-        world: World::reference(),
-        speed: 240.0,
-        log_filter: "info".into(),
-        log: None,
-        tls: None,
-        resync: false,
-        storage: None,
-    });
-    let cloud = cloud.await.unwrap();
-    let hub = json!({"resourceGroup": "rg-plant-01", "name": "hub1", "location": "westus2", "tags": {}, "wait": true});
-    cloud.sim("POST", "hubs", hub).await.unwrap();
+    let cloud = LocalCloud::start(local(&folder, &document(""))).await.unwrap();
+    create_hub(&cloud, "hub1", "none").await;
     Stage { cloud, folder }
 }
 
@@ -65,9 +46,7 @@ impl Stage {
             .env_clear()
             .envs(self.cloud.client_settings())
             .envs(settings.iter().copied());
-        let output = command.output().await.unwrap();
-        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-        (output.status.code(), text(&output.stdout), text(&output.stderr))
+        ended(&mut command).await
     }
 }
 

@@ -2,7 +2,7 @@
 //! simulated Azure over real HTTP.
 
 use std::{
-    path::{Path, PathBuf},
+    path::Path,
     process::Command,
     sync::{Arc, Mutex},
     time::Duration,
@@ -13,12 +13,12 @@ use hubward::{
     local::{
         azure::{Settings, World},
         cloud::{LocalCloud, LocalOptions},
-        functions_host::LogLine,
     },
-    package,
 };
 use serde_json::{Value, json};
 use tempfile::TempDir;
+
+use crate::support::local::{kept, local};
 
 /// Fast enough to be quick, slow enough that the handler's own seconds do not count for much.
 const SPEED: f64 = 60.0;
@@ -37,30 +37,16 @@ struct Stage {
 
 async fn stage(azure: Settings) -> Stage {
     let folder = tempfile::tempdir().unwrap();
-    let script_root = folder.path().join("dist");
-    package::stage(&script_root, handler()).unwrap();
-    let profiles: PathBuf = folder.path().join("profiles.yaml");
-    std::fs::write(&profiles, hubward::desired::sample()).unwrap();
-    let log = Arc::new(Mutex::new(String::new()));
-    let sink = log.clone();
-    let cloud = LocalCloud::start(LocalOptions {
-        script_root,
-        profiles,
+    let log = Arc::<Mutex<String>>::default();
+    let options = LocalOptions {
         azure,
         world: World::sample(),
         speed: SPEED,
         log_filter: "trace".into(),
-        log: Some(Arc::new(move |line: &LogLine| {
-            let mut log = sink.lock().unwrap();
-            log.push_str(&line.text);
-            log.push('\n');
-        })),
-        tls: None,
-        resync: false,
-        storage: None,
-    })
-    .await
-    .unwrap();
+        log: kept(&log),
+        ..local(&folder, hubward::desired::sample())
+    };
+    let cloud = LocalCloud::start(options).await.unwrap();
     assert!(cloud.host.wait_ready().await, "{}", log.lock().unwrap());
     Stage { cloud, log, _folder: folder }
 }

@@ -13,7 +13,7 @@ use azure_core::http::Url;
 use hubward::{
     connect,
     local::azurite::{ACCOUNT, KEY, signed},
-    queue::QueueService,
+    queue::{QueueService, StorageQueue},
 };
 use time::OffsetDateTime;
 
@@ -145,6 +145,21 @@ fn run(folder: &Path) -> Result<Azurite, String> {
             let _ = process.kill();
             let said = fs::read_to_string(&complaints).unwrap_or_default();
             Err(format!("Azurite does not listen; it said: {said}"))
+        }
+    }
+}
+
+/// Everything that is in a queue, taken out of it.
+pub(crate) async fn drain(queue: &StorageQueue) -> Vec<String> {
+    let mut texts = Vec::new();
+    loop {
+        let batch = queue.receive(32, Duration::from_secs(60)).await.unwrap();
+        if batch.is_empty() {
+            return texts;
+        }
+        for taken in batch {
+            queue.delete(&taken.message.id, &taken.pop_receipt).await.unwrap();
+            texts.push(taken.message.text);
         }
     }
 }

@@ -2,6 +2,7 @@
 
 pub(crate) mod azurite;
 pub(crate) mod cloud;
+pub(crate) mod local;
 pub(crate) mod portal;
 pub(crate) mod profiles;
 pub(crate) mod world;
