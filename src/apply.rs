@@ -6,7 +6,7 @@ use tracing::info;
 use uuid::Uuid;
 
 use crate::{
-    arm::{ArmError, ArmWriter, Reaction},
+    arm::{ArmError, ArmWriter, Reaction, Urgency},
     model::{
         claim::Claim,
         desired::{DesiredHub, Guardrails, Target},
@@ -14,7 +14,7 @@ use crate::{
         observed::{Grant, ObservedHub},
     },
     observe::Observer,
-    plan::{GrantStep, Step, ask_again, grants_of_unknown_age, grants_used},
+    plan::{self, GrantStep, Step, ask_again, grants_of_unknown_age, grants_used},
     telemetry,
 };
 
@@ -65,8 +65,8 @@ pub struct Work<'a> {
     pub guardrails: &'a Guardrails,
     /// What the step was planned from.
     pub observed: &'a ObservedHub,
-    /// What a write of the hub is marked with.
-    pub mark: Uuid,
+    /// Whether a write of the hub leaves nothing more to write.
+    pub is_last: bool,
 }
 
 /// What became of a step, and what else was noticed.
@@ -94,6 +94,11 @@ impl From<StepOutcome> for Undone {
 }
 
 impl Work<'_> {
+    /// What a write of the hub is marked with.
+    pub fn mark(&self) -> Uuid {
+        plan::mark(self.desired.fingerprint(), self.is_last)
+    }
+
     /// Carries out one step and tells the observer what it has to look at again.
     pub async fn apply(self, observer: &mut Observer, step: &Step) -> Applied {
         let (mut moved_besides, mut wrote_hub) = (Vec::new(), false);
@@ -145,7 +150,8 @@ impl Work<'_> {
                 StepOutcome::Failed { cause: error.to_string() }
             },
         )?;
-        let written = self.arm.put_hub(self.observed.id(), &body, self.mark).await;
+        let urgency = if self.is_last { Urgency::Usual } else { Urgency::Early };
+        let written = self.arm.put_hub(self.observed.id(), &body, self.mark(), urgency).await;
         observer.forget_hub();
         written.map_err(|error| Undone {
             outcome: self.refused_edit(observer, edit, &error),

@@ -25,6 +25,7 @@ use super::{
     cache::Cache,
     clock::AzureClock,
     error::{ArmError, Refusal},
+    pace::{Pace, Place, Urgency},
     targets::ServiceFacts,
 };
 use crate::{model::observed::AssignmentsLeft, telemetry::metrics};
@@ -33,6 +34,8 @@ use crate::{model::observed::AssignmentsLeft, telemetry::metrics};
 const CALL_TIMEOUT: Duration = Duration::from_secs(60);
 /// Tries of one call, the first included.
 const MAX_TRIES: u32 = 4;
+/// Tries of one call that is refused because of the rate of calls: it has not been let in even once.
+const MAX_TURNS: u32 = 20;
 /// First pause between tries; doubles each time, with jitter.
 const FIRST_PAUSE: Duration = Duration::from_millis(500);
 /// Longest wait inside an invocation that a service may ask for. More is waited as a message.
@@ -63,6 +66,7 @@ struct Inner {
     transport: Arc<dyn HttpClient>,
     clock: AzureClock,
     calls: Mutex<BTreeMap<String, u64>>,
+    pace: Pace,
     services: Cache<ServiceFacts>,
     entities: Cache<String>,
     identities: Cache<String>,
@@ -85,6 +89,8 @@ pub(super) struct Answer {
     pub(super) error_code: Option<String>,
     /// What Resource Graph says about how often it may be asked.
     pub(super) quota: Quota,
+    /// Calls of the same kind that are left for now.
+    remaining: Option<u32>,
 }
 
 /// What Resource Graph says besides its answer.
@@ -128,6 +134,8 @@ pub(super) struct Call<'a> {
     pub(super) correlation: Option<Uuid>,
     pub(super) body: Option<&'a Value>,
     pub(super) repeat: Repeat,
+    /// Who goes first when calls have to queue.
+    pub(super) urgency: Urgency,
 }
 
 impl ArmClient {
@@ -147,6 +155,7 @@ impl ArmClient {
             transport,
             clock,
             calls: Mutex::default(),
+            pace: Pace::default(),
             services: Cache::new(GOOD_FOR),
             entities: Cache::new(GOOD_FOR),
             identities: Cache::new(GOOD_FOR),
@@ -279,13 +288,16 @@ impl ArmClient {
         Ok(())
     }
 
-    /// Sends a call, trying again as far as that is safe, and returns the answer to a success.
+    /// Sends a call in its turn, trying again as far as that is safe, and returns the answer to a success.
     pub(super) async fn send(&self, call: Call<'_>) -> Result<Answer, ArmError> {
         let mut pause = FIRST_PAUSE;
-        let mut attempt = 0;
+        let (mut tries, mut turns) = (0, 0);
         loop {
-            attempt += 1;
-            let error = match self.attempt(&call).await {
+            let (pace, path) = (&self.inner.pace, call.url.path());
+            let turn = pace.turn(call.method, path, call.urgency, self.deadline, LONGEST_PAUSE);
+            let place =
+                turn.await.map_err(|pause| ArmError::NoTurn { call: call.label.to_owned(), pause })?;
+            let error = match self.attempt(&call, &place).await {
                 Ok(answer) if (200..300).contains(&answer.status) => return Ok(answer),
                 Ok(answer) => {
                     let mut refusal = Refusal::parse(call.label, answer.status, &answer.body);
@@ -301,10 +313,19 @@ impl ArmClient {
             let jittered = pause.mul_f64(rand::rng().random_range(0.75..1.25));
             let Some(asked) = may_try_again(&error, call.repeat) else { return Err(error) };
             let wait = asked.unwrap_or(jittered);
-            if attempt >= MAX_TRIES || wait > LONGEST_PAUSE {
+            let has_to_queue = place.is_counted() && error.is_throttled();
+            if has_to_queue {
+                turns += 1
+            } else {
+                tries += 1
+            }
+            if tries >= MAX_TRIES || turns >= MAX_TURNS || wait > LONGEST_PAUSE {
                 return Err(error);
             }
-            debug!(call = call.label, attempt, wait_ms = wait.as_millis() as u64, %error, "trying again");
+            debug!(call = call.label, tries, turns, wait_ms = wait.as_millis() as u64, %error, "trying again");
+            if has_to_queue {
+                continue;
+            }
             if self.pause(wait, call.label).await.is_err() {
                 return Err(error);
             }
@@ -312,7 +333,7 @@ impl ArmClient {
         }
     }
 
-    async fn attempt(&self, call: &Call<'_>) -> Result<Answer, ArmError> {
+    async fn attempt(&self, call: &Call<'_>, place: &Place) -> Result<Answer, ArmError> {
         let span = info_span!(
             "arm.call",
             otel.kind = "client",
@@ -331,17 +352,20 @@ impl ArmClient {
             .entry(call.label.to_owned())
             .or_default() += 1;
         let started = Instant::now();
-        let answer = tokio::time::timeout(CALL_TIMEOUT, self.exchange(call)).instrument(span).await;
+        let answer = tokio::time::timeout(CALL_TIMEOUT, self.exchange(call, place)).instrument(span).await;
         let answer = answer.unwrap_or_else(|_| {
             Err(self.no_answer(call, format!("nothing after {} s", CALL_TIMEOUT.as_secs())))
         });
         let status = answer.as_ref().ok().map(|answer| answer.status);
+        if let Ok(answer) = &answer {
+            place.learn(answer.status, answer.remaining, answer.retry_after);
+        }
         let host = call.url.host_str().unwrap_or_default();
         metrics::called(call.label, call.method.as_ref(), host, status, started.elapsed());
         answer
     }
 
-    async fn exchange(&self, call: &Call<'_>) -> Result<Answer, ArmError> {
+    async fn exchange(&self, call: &Call<'_>, place: &Place) -> Result<Answer, ArmError> {
         let span = tracing::Span::current();
         let token = self.token().await?;
         let request_id = Uuid::new_v4().to_string();
@@ -389,6 +413,7 @@ impl ArmClient {
         let retry_after = retry_after.or(quota.resets_after.filter(|_| status == 429));
         let request_id = header("x-ms-request-id").map(str::to_owned);
         let error_code = header("iothub-errorcode").map(str::to_owned);
+        let remaining = place.header().and_then(header).and_then(|text| text.parse().ok());
         let body = body.collect().await.map_err(|error| self.no_answer(call, error.to_string()))?;
         if body.len() > MAX_BODY {
             return Err(ArmError::Unreadable {
@@ -396,7 +421,8 @@ impl ArmClient {
                 cause: "the answer is too large".into(),
             });
         }
-        Ok(Answer { status, body: body.to_vec(), operation, retry_after, request_id, error_code, quota })
+        let body = body.to_vec();
+        Ok(Answer { status, body, operation, retry_after, request_id, error_code, quota, remaining })
     }
 
     fn no_answer(&self, call: &Call<'_>, cause: String) -> ArmError {

@@ -53,6 +53,14 @@ pub enum ArmError {
     /// The time allowed for this invocation is over; the work goes on in a later one.
     #[error("out of time for this invocation while waiting for {0}")]
     OutOfTime(String),
+    /// There are more calls than Resource Manager takes at once; this one was not sent.
+    #[error("{call} has to wait its turn for {} s: Resource Manager takes only so many calls", pause.as_secs())]
+    NoTurn {
+        /// What was to be asked.
+        call: String,
+        /// How long until it can be asked.
+        pause: Duration,
+    },
 }
 
 /// The service's "no".
@@ -108,6 +116,7 @@ impl ArmError {
             ArmError::NoAnswer { .. } => Reaction::Reread,
             ArmError::NoToken { .. } => Reaction::Wait(TROUBLE),
             ArmError::OutOfTime(_) => Reaction::Wait(BUSY),
+            ArmError::NoTurn { pause, .. } => Reaction::Wait(*pause),
             ArmError::Unreadable { .. } => Reaction::Garbled(TROUBLE),
             ArmError::ForeignLink { .. } => Reaction::Fail,
         }
@@ -119,7 +128,7 @@ impl ArmError {
         match self {
             ArmError::Refused(refusal) if refusal.status == 503 => refusal.later,
             ArmError::Refused(refusal) => refusal.later || self.fate_unknown(),
-            ArmError::NoToken { .. } => false,
+            ArmError::NoToken { .. } | ArmError::NoTurn { .. } => false,
             ArmError::NoAnswer { .. }
             | ArmError::Unreadable { .. }
             | ArmError::ForeignLink { .. }
@@ -132,8 +141,16 @@ impl ArmError {
         match self {
             ArmError::Refused(refusal) => refusal.status == 408 || refusal.status >= 500,
             ArmError::NoAnswer { .. } | ArmError::Unreadable { .. } => true,
-            ArmError::NoToken { .. } | ArmError::ForeignLink { .. } | ArmError::OutOfTime(_) => false,
+            ArmError::NoToken { .. }
+            | ArmError::NoTurn { .. }
+            | ArmError::ForeignLink { .. }
+            | ArmError::OutOfTime(_) => false,
         }
+    }
+
+    /// Whether the service refused because of the rate of calls.
+    pub fn is_throttled(&self) -> bool {
+        matches!(self, ArmError::Refused(refusal) if refusal.status == 429)
     }
 
     /// Whether the service says that the resource is not there.

@@ -9,6 +9,7 @@ use uuid::Uuid;
 use super::{
     client::{Call, Repeat},
     error::ArmError,
+    pace::Urgency,
     resources::{ArmReader, ArmWriter, IOT_HUB, ListPages, text},
 };
 use crate::model::{
@@ -91,10 +92,16 @@ impl ArmReader {
 impl ArmWriter {
     /// Writes a hub, waits until the write is through, and reads the hub. The etag goes both into
     /// `If-Match` and into the body: the service was seen to ignore a wrong header. `mark` becomes
-    /// the correlation id, which Azure's activity log keeps.
+    /// the correlation id, which Azure's activity log keeps. `urgency` is early if more has to follow.
     ///
     /// The answer to the PUT holds keys. Its body is dropped unread.
-    pub async fn put_hub(&self, id: &IotHubId, body: &PutBody, mark: Uuid) -> Result<HubDocument, ArmError> {
+    pub async fn put_hub(
+        &self,
+        id: &IotHubId,
+        body: &PutBody,
+        mark: Uuid,
+        urgency: Urgency,
+    ) -> Result<HubDocument, ArmError> {
         const LABEL: &str = "PUT hub";
         let call = Call {
             method: Method::Put,
@@ -102,6 +109,7 @@ impl ArmWriter {
             correlation: Some(mark),
             body: Some(&body.json),
             repeat: Repeat::IfRefused,
+            urgency,
             ..Call::get(LABEL, self.client().url(id.as_str(), IOT_HUB))
         };
         let mut accepted = self.client().send(call).await?;

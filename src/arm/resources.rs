@@ -9,6 +9,7 @@ use serde_json::Value;
 use super::{
     client::{ArmClient, Call, Repeat},
     error::ArmError,
+    pace::Urgency,
 };
 
 /// Newest stable api-version of IoT Hub. Older ones break identity endpoints; never use one.
@@ -157,6 +158,8 @@ impl ArmWriter {
         let call = Call {
             method: Method::Put,
             body: Some(body),
+            // Grants are put: they have to spread before anything can follow.
+            urgency: Urgency::Early,
             ..Call::get(label, self.client().url(path, api_version))
         };
         self.carry_out(label, call).await
@@ -200,6 +203,7 @@ impl<'a> Call<'a> {
             correlation: None,
             body: None,
             repeat: Repeat::Safe,
+            urgency: Urgency::Usual,
         }
     }
 }

@@ -7,6 +7,7 @@ pub mod azure;
 pub mod azurite;
 pub mod clock;
 pub mod cloud;
+pub mod crew;
 pub mod functions_host;
 pub mod in_process;
 pub mod servicebus;

@@ -207,13 +207,14 @@ impl Workbench {
     }
 }
 
-fn client(azure: &Azure) -> ArmClient {
+/// A client of a simulated Azure, which knows nothing yet.
+pub(super) fn client(azure: &Azure) -> ArmClient {
     let transport = InProcess::new().with(ARM, azure.arm_router()).elsewhere(azure.data_router());
     ArmClient::new(
         ENDPOINT.clone(),
         "https://management.azure.com/.default".into(),
         Arc::new(SimCredential(azure.clone())),
         Arc::new(transport),
-        AzureClock::starting_at(START),
+        AzureClock::starting_at(azure.now()),
     )
 }

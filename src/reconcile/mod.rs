@@ -211,11 +211,11 @@ impl Reconciler {
             if let Step::EditHub { edit } = step {
                 self.may_write(state, desired, &observed, edit, report, edits).await?;
             }
-            let mark = plan::mark(desired.fingerprint(), plan.hub_edits() == 1);
-            let work = Work { arm: &self.arm, desired, guardrails, observed: &observed, mark };
+            let is_last = plan.hub_edits() == 1;
+            let work = Work { arm: &self.arm, desired, guardrails, observed: &observed, is_last };
             let Applied { outcome, moved_besides, wrote_hub } = work.apply(observer, step).await;
             if wrote_hub {
-                self.memory.wrote(&observed.hub, mark, clock.now());
+                self.memory.wrote(&observed.hub, work.mark(), clock.now());
             }
             report.moved_besides.extend(moved_besides);
             report.steps.push(ReportedStep { step: step.to_string(), outcome: outcome.clone() });

@@ -10,7 +10,7 @@ use axum::{
 };
 use azure_core::http::Url;
 use hubward::{
-    arm::{ArmClient, ArmError, ArmReader, ArmWriter, AzureClock, Reaction},
+    arm::{ArmClient, ArmError, ArmReader, ArmWriter, AzureClock, Reaction, Urgency},
     local::{azure::Settings, in_process::InProcess},
     model::{
         hub::{HubEdit, IdentityEdit, Secrets},
@@ -109,7 +109,8 @@ async fn a_write_carries_the_etag_twice_and_its_answer_is_dropped_unread() {
         }),
     ]);
     let body = edit().put_body(&World::new_hub().document(), &Secrets::default()).unwrap();
-    let hub = ArmWriter::new(script.client()).put_hub(&hub_id("hub1"), &body, MARK).await.unwrap();
+    let hub =
+        ArmWriter::new(script.client()).put_hub(&hub_id("hub1"), &body, MARK, Urgency::Usual).await.unwrap();
     assert_eq!(hub.etag(), Some("AAAAAAAAAAI="), "the hub as it is after the write");
     let asked = script.asked();
     let (put, sent) = &asked[0];
@@ -136,7 +137,11 @@ async fn a_new_etag_is_not_taken_for_our_write_if_the_hub_does_not_show_it() {
         reply(200, &[], failed),
     ]);
     let body = edit().put_body(&World::new_hub().document(), &Secrets::default()).unwrap();
-    let error = ArmWriter::new(script.client()).put_hub(&hub_id("hub1"), &body, MARK).await.err().unwrap();
+    let error = ArmWriter::new(script.client())
+        .put_hub(&hub_id("hub1"), &body, MARK, Urgency::Usual)
+        .await
+        .err()
+        .unwrap();
     assert_eq!(error.reaction(), Reaction::Reread, "{error}");
     assert!(error.may_have_written());
 }
@@ -153,8 +158,11 @@ async fn a_link_to_another_host_gets_no_token() {
         let script =
             Script::new(vec![reply(201, &[("azure-asyncoperation", link)], json!({})), hub_at(|_| {})]);
         let body = edit().put_body(&World::new_hub().document(), &Secrets::default()).unwrap();
-        let error =
-            ArmWriter::new(script.client()).put_hub(&hub_id("hub1"), &body, MARK).await.err().unwrap();
+        let error = ArmWriter::new(script.client())
+            .put_hub(&hub_id("hub1"), &body, MARK, Urgency::Usual)
+            .await
+            .err()
+            .unwrap();
         assert!(
             matches!(error, ArmError::ForeignLink { .. } | ArmError::Unreadable { .. }),
             "{link}: {error}"
@@ -221,7 +229,7 @@ async fn a_hub_write_is_repeated_only_when_nothing_has_happened() {
     let body = edit().put_body(&World::new_hub().document(), &Secrets::default()).unwrap();
     for (status, tries) in [(429, 2), (503, 2), (500, 1), (502, 1), (412, 1)] {
         let script = Script::new(vec![reply(status, &[], json!({})), reply(200, &[], json!({}))]);
-        let _ = ArmWriter::new(script.client()).put_hub(&hub_id("hub1"), &body, MARK).await;
+        let _ = ArmWriter::new(script.client()).put_hub(&hub_id("hub1"), &body, MARK, Urgency::Usual).await;
         let puts = script.asked().into_iter().filter(|(parts, _)| parts.method == "PUT").count();
         assert_eq!(puts, tries, "{status}");
     }
@@ -248,7 +256,8 @@ async fn waits_end_before_the_invocation_does() {
     let started = Instant::now();
     let client = script.client().until(started + std::time::Duration::from_secs(20));
     let body = edit().put_body(&World::new_hub().document(), &Secrets::default()).unwrap();
-    let error = ArmWriter::new(client).put_hub(&hub_id("hub1"), &body, MARK).await.err().unwrap();
+    let error =
+        ArmWriter::new(client).put_hub(&hub_id("hub1"), &body, MARK, Urgency::Usual).await.err().unwrap();
     assert!(matches!(error, ArmError::OutOfTime(_)), "{error}");
     assert!(started.elapsed().as_secs() < 20);
 }
@@ -264,7 +273,11 @@ async fn an_operation_that_fails_tells_its_inner_cause() {
         reply(200, &[("x-ms-request-id", "r-1")], failed),
     ]);
     let body = edit().put_body(&World::new_hub().document(), &Secrets::default()).unwrap();
-    let error = ArmWriter::new(script.client()).put_hub(&hub_id("hub1"), &body, MARK).await.err().unwrap();
+    let error = ArmWriter::new(script.client())
+        .put_hub(&hub_id("hub1"), &body, MARK, Urgency::Usual)
+        .await
+        .err()
+        .unwrap();
     assert!(matches!(error.reaction(), Reaction::Wait(_)));
     let text = error.to_string();
     assert!(

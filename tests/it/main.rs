@@ -52,6 +52,7 @@ mod matrix;
 mod ncrontab;
 mod offboarding;
 mod outcomes_away;
+mod pace;
 mod plan;
 mod profiles;
 mod profiles_random;

@@ -3,6 +3,7 @@
 //! The counts are the simulator's, not ours: every call that reached it. Nothing is skipped: the real
 //! engine plans and writes, and the end state is read from the simulator before a figure is printed.
 
+mod fleet;
 mod onboard;
 
 use clap::{Args, Subcommand};
@@ -19,11 +20,14 @@ pub(super) struct BenchArgs {
 enum Which {
     /// Onboard the reference hub: calls, hub PUTs, polls, and what looking again costs.
     Onboard(onboard::OnboardArgs),
+    /// Onboard a whole fleet at once: how far above the time that Azure's limits allow, and what a resync costs.
+    Fleet(fleet::FleetArgs),
 }
 
 pub(super) async fn run(args: BenchArgs) -> anyhow::Result<Ending> {
     match args.which {
         Which::Onboard(args) => on_paused_time(move || onboard::run(args)).await,
+        Which::Fleet(args) => on_paused_time(move || fleet::run(args)).await,
     }
 }
 

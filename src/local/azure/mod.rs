@@ -121,6 +121,11 @@ impl Azure {
         *self.inner.sink.lock().unwrap_or_else(PoisonError::into_inner) = Some(sink);
     }
 
+    /// Its time of day.
+    pub fn now(&self) -> OffsetDateTime {
+        self.inner.clock.now()
+    }
+
     /// What `GET /_sim/state` shows. Holds no secret.
     pub fn state(&self) -> Value {
         self.lock().view(self.inner.clock.now(), self.inner.clock.speed())
@@ -149,6 +154,11 @@ impl Azure {
     /// Lets something go wrong.
     pub fn inject(&self, fault: Fault) {
         self.lock().faults.add(fault);
+    }
+
+    /// The client id of the world's first caller: who our own writes are by.
+    pub fn client_id(&self) -> Option<String> {
+        self.lock().callers.first().map(|caller| caller.client.clone())
     }
 
     /// A token for Resource Manager in the name of the world's first caller, as its token endpoint
