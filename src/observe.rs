@@ -131,6 +131,21 @@ impl Observer {
         &self.made
     }
 
+    /// What the grants of the hub's own identity within the guardrails say of themselves.
+    ///
+    /// # Errors
+    /// They could not be listed.
+    pub async fn descriptions(&mut self, guardrails: &Guardrails) -> Result<Vec<String>, ArmError> {
+        let Some(principal) = self.document().await?.and_then(|hub| hub.identity().system_principal) else {
+            return Ok(Vec::new());
+        };
+        for scope in guardrails.outermost_targets() {
+            self.list(scope, scope, &principal).await?;
+        }
+        let own = self.grants.iter().filter(|grant| grant.is_of(&principal));
+        Ok(own.filter_map(|grant| grant.description.clone()).collect())
+    }
+
     /// Reads what the desired state names and is not known yet. `None` if there is no such hub.
     pub async fn observe(
         &mut self,

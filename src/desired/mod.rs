@@ -43,6 +43,7 @@ use crate::{
 mod check;
 mod demand;
 mod exports;
+mod former;
 mod guardrails;
 mod profiles;
 mod quiet;

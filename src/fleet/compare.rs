@@ -31,7 +31,14 @@ pub fn compare(
             let standing = standing(&desired, hub, grants, state.guardrails(), now);
             (Some(desired.profile), standing)
         }
-        Choice::NoProfile => (None, Standing::NoProfile),
+        Choice::NoProfile => {
+            let held = hub.identity().system_principal.map(|own| grants.of(&own)).unwrap_or_default();
+            let said = held.iter().filter_map(|grant| grant.description.as_deref());
+            match state.for_former(&hub, said) {
+                Some(former) => (None, standing(&former, hub, grants, state.guardrails(), now)),
+                None => (None, Standing::NoProfile),
+            }
+        }
         refused => {
             let profile = match &refused {
                 Choice::Refused(refusals) => refusals.first().map(|refusal| refusal.profile.clone()),
@@ -61,6 +68,7 @@ fn standing(
     let principals =
         identity.system_principal.into_iter().chain(identity.user_assigned.into_values().flatten());
     observed.grants = principals.flat_map(|principal| grants.of(&principal)).collect();
+    observed.readable = observed.grants.iter().map(|grant| grant.id.clone()).collect();
     let HubPlan { steps, blocked, .. } = plan(desired, &observed, guardrails, now);
     // That a target was not read is our doing and says nothing of the hub.
     let causes: Vec<String> = blocked

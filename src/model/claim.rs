@@ -54,6 +54,12 @@ impl Claim {
         Some(Self { hub, identity })
     }
 
+    /// The profile that a grant was made for, if it was for one and there was room to say so.
+    pub fn profile_in(description: &str) -> Option<&str> {
+        let (_, name) = description.strip_prefix(START)?.split_once(" (profile ")?;
+        name.strip_suffix(')')
+    }
+
     /// The hub's name in a description of the time when nothing else was written: `Hubward: hub plant-01 (profile
     /// standard)`.
     pub fn name_in_old(description: &str) -> Option<&str> {
@@ -81,6 +87,8 @@ mod tests {
                 let text = claim.describe(purpose);
                 assert!(text.len() <= LONGEST, "{text}");
                 assert_eq!(Claim::read(&text), Some(claim.clone()), "{text}");
+                let profile = (purpose == "profile standard").then_some("standard");
+                assert_eq!(Claim::profile_in(&text), profile, "{text}");
                 assert_eq!(Claim::name_in_old(&text), None);
             }
         }

@@ -290,6 +290,16 @@ async fn choose(
     }
     match aim.choice(document, arm.client().clock().now()) {
         Choice::Desired(desired) => Ok(desired),
+        choice @ Choice::NoProfile if aim.request.is_none() && aim.state.guardrails().allow_removals => {
+            let document = document.clone();
+            let said = match observer.descriptions(aim.state.guardrails()).await {
+                // Who may not look at grants has not made any.
+                Err(error) if error.reaction() == Reaction::Fail => Vec::new(),
+                said => said.map_err(|error| not_read(arm, &error))?,
+            };
+            let former = aim.state.for_former(&document, said.iter().map(String::as_str));
+            former.ok_or_else(|| Outcome::Refused { causes: choice.causes() })
+        }
         Choice::OutOfScope => Err(out_of_scope(document.id())),
         choice @ (Choice::NoProfile | Choice::Refused(_)) => {
             Err(Outcome::Refused { causes: choice.causes() })

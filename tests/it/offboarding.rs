@@ -15,7 +15,8 @@ use crate::{
     doctor_process::stage_at,
     functions::{Functions, item, store},
     support::{
-        cloud::{pass, request},
+        cloud::{PRINCIPAL, pass, request},
+        portal::Portal,
         profiles::{GROUP, alerts, archive, cosmos, id_egress, one_by_user, profile},
         world::{SUBSCRIPTION, event_hub, hub_id},
     },
@@ -422,4 +423,82 @@ async fn the_command_shows_orphans_and_takes_them_away_only_when_asked() {
     assert!(run(&["--fix"]).await.contains("taken away"));
     assert_eq!(count(), 0);
     assert_eq!(run(&["--fix"]).await, "no role is left behind\n");
+}
+
+/// The hub's tag now says that its profile is not for it, and somebody has put an endpoint of their own in.
+async fn leaves_its_profile(functions: &Functions, hub: &IotHubId) {
+    Portal::new(&functions.cloud, hub)
+        .await
+        .change(|hub| {
+            hub["tags"]["egress"] = "none".into();
+            hub["properties"]["routing"]["routes"].as_array_mut().unwrap().push(
+                json!({"name": "theirs", "source": "DeviceMessages", "condition": "true", "endpointNames": ["events"], "isEnabled": true}),
+            );
+        })
+        .await;
+    functions.cloud.reset_counters().await.unwrap();
+}
+
+/// That was said of the hub, and nothing was written.
+async fn assert_has_no_profile(functions: &Functions, hub: &IotHubId) {
+    let told = record(functions, hub).await;
+    assert_eq!(
+        (told.outcome, &told.causes[..]),
+        (Word::Refused, &["no profile matches the hub".to_owned()][..])
+    );
+    assert_eq!(functions.cloud.count("hubPuts"), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_hub_that_leaves_its_profile_loses_what_that_brought_and_nothing_else() {
+    let (functions, hub) = ready(&three()).await;
+    assert_eq!(grants(&functions), (2, 1));
+    let theirs = assign(&functions, &Uuid::from_u128(5).to_string(), PRINCIPAL, "theirs").await;
+    leaves_its_profile(&functions, &hub).await;
+
+    deliver(&functions, &item(hub.clone())).await;
+    let found = functions.cloud.hub(&hub);
+    let routing = &found["properties"]["routing"];
+    let count =
+        routing["endpoints"].as_object().unwrap().values().filter_map(Value::as_array).flatten().count();
+    assert_eq!(count, 0, "{routing:#}");
+    let routes: Vec<_> = routing["routes"].as_array().unwrap().iter().map(|route| &route["name"]).collect();
+    assert_eq!(routes, ["theirs"]);
+    assert_eq!(grants(&functions), (1, 0), "theirs is left");
+    assert!(list(&functions, "roleAssignments").iter().any(|grant| grant["id"] == theirs.as_str()));
+    assert_eq!(found["identity"]["type"], "SystemAssigned", "others may use it by now");
+    let told = record(&functions, &hub).await;
+    assert_eq!((told.outcome, told.profile.as_deref()), (Word::Changed, Some("p")), "{told:#?}");
+
+    functions.cloud.reset_counters().await.unwrap();
+    deliver(&functions, &item(hub.clone())).await;
+    assert_has_no_profile(&functions, &hub).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_hub_that_leaves_its_profile_keeps_everything_where_nothing_may_be_removed() {
+    let kept = three().replace("allowRemovals: true", "allowRemovals: false");
+    let (functions, hub) = ready(&kept).await;
+    leaves_its_profile(&functions, &hub).await;
+    deliver(&functions, &item(hub.clone())).await;
+    assert_has_no_profile(&functions, &hub).await;
+    assert_eq!(grants(&functions), (2, 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_hub_that_never_had_a_profile_is_left_alone_whatever_is_in_it() {
+    let (functions, _) = ready(&three()).await;
+    functions.cloud.create_hub("hub2", "none").await.unwrap();
+    let other = hub_id("hub2");
+    // It has an identity, and a route by the name of the profile's.
+    let route = json!({"name": "hw-a", "source": "DeviceMessages", "condition": "true", "endpointNames": ["events"], "isEnabled": true});
+    let change = |hub: &mut Value| {
+        hub["identity"] = json!({"type": "SystemAssigned"});
+        hub["properties"]["routing"]["routes"] = json!([route]);
+    };
+    Portal::new(&functions.cloud, &other).await.change(change).await;
+    functions.cloud.reset_counters().await.unwrap();
+    deliver(&functions, &item(other.clone())).await;
+    assert_has_no_profile(&functions, &other).await;
+    assert_eq!(functions.cloud.hub(&other)["properties"]["routing"]["routes"][0]["name"], "hw-a");
 }

@@ -17,6 +17,7 @@ mod fragment;
 mod resolve;
 
 pub use docs::RequestKind;
+pub(in crate::desired) use resolve::leaving_all;
 
 use std::{collections::BTreeMap, fmt, sync::LazyLock};
 

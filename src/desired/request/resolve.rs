@@ -104,19 +104,11 @@ impl DesiredState {
             let fix = format!("take {name} out of its `match`, then send this with `profile`: `{matching}`");
             return refused("hub", name, &message, &fix);
         }
-        let mut desired = nothing(hub);
+        let mut desired = leaving_all(hub);
         // Without a profile, nothing in the hub is known to be ours; its roles still are.
         if let Some(profile) = profile {
             match self.resolve_named(profile, hub) {
-                Choice::Desired(profile) => {
-                    let part = |part, name: &str| Owned { part, name: name.to_owned() };
-                    let endpoints = profile.endpoints.iter().map(|own| part(OwnedPart::Endpoint, &own.name));
-                    let routes = profile.routes.iter().map(|own| part(OwnedPart::Route, &own.name));
-                    let enrichments =
-                        profile.enrichments.iter().map(|own| part(OwnedPart::Enrichment, &own.key));
-                    desired.owned = routes.chain(enrichments).chain(endpoints).collect();
-                    desired.owned_prefixes = profile.owned_prefixes;
-                }
+                Choice::Desired(profile) => desired.own_what_it_lists(&profile),
                 other => return other,
             }
         }
@@ -128,7 +120,7 @@ impl DesiredState {
     }
 
     /// What a profile says of a hub, whatever hubs it is for.
-    fn resolve_named(&self, name: &str, hub: &HubDocument) -> Choice {
+    pub(in crate::desired) fn resolve_named(&self, name: &str, hub: &HubDocument) -> Choice {
         let named = self.profiles.iter().find(|profile| profile.name() == name);
         let resolve = |facts: &HubFacts<'_>| match named {
             Some(profile) => profile.resolve(facts, self.guardrails()),
@@ -139,7 +131,7 @@ impl DesiredState {
 }
 
 /// A state in which everything is left as it is found.
-fn nothing(hub: &HubDocument) -> DesiredHub {
+pub(in crate::desired) fn leaving_all(hub: &HubDocument) -> DesiredHub {
     DesiredHub::leaving_all(hub.id().clone(), NAME.to_owned())
 }
 
@@ -151,7 +143,7 @@ fn removal(hub: &HubDocument, name: &str, with_routes: bool) -> Choice {
     }
     // One that is not there is removed already; routes that nobody would miss it for are not ours to take.
     let with_routes = with_routes && hub.endpoints().iter().any(|endpoint| endpoint.is_named(name));
-    let mut desired = nothing(hub);
+    let mut desired = leaving_all(hub);
     let alone =
         |names: Vec<&str>| !names.is_empty() && names.iter().all(|other| other.eq_ignore_ascii_case(name));
     if with_routes {

@@ -110,6 +110,16 @@ impl DesiredHub {
         }
     }
 
+    /// What another state lists may only be in the hub if this one wants it.
+    pub fn own_what_it_lists(&mut self, other: &DesiredHub) {
+        let part = |part, name: &str| Owned { part, name: name.to_owned() };
+        let routes = other.routes.iter().map(|own| part(OwnedPart::Route, &own.name));
+        let enrichments = other.enrichments.iter().map(|own| part(OwnedPart::Enrichment, &own.key));
+        let endpoints = other.endpoints.iter().map(|own| part(OwnedPart::Endpoint, &own.name));
+        self.owned.extend(routes.chain(enrichments).chain(endpoints));
+        self.owned_prefixes.extend(other.owned_prefixes.iter().cloned());
+    }
+
     /// Whether an endpoint, a route or an enrichment of this name may only be there if it is wanted.
     pub fn owns(&self, part: OwnedPart, name: &str) -> bool {
         let starts = |prefix: &String| {
