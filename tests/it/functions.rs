@@ -138,6 +138,11 @@ impl Functions {
         self.restart();
     }
 
+    /// What the host calls.
+    pub(crate) fn router(&self) -> Router {
+        self.router.clone()
+    }
+
     pub(crate) async fn post(&self, function: &str, body: impl Into<Body>) -> (u16, Value) {
         let request = http::Request::post(format!("/{function}"))
             .header("content-type", "application/json; charset=utf-8")
