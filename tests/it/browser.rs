@@ -53,7 +53,9 @@ const MEASURE: &str = "
     }).map(one => one.outerHTML.slice(0, 120)),
     violations: [],
   };
-  const tell = () => { root.setAttribute('data-found', encodeURIComponent(JSON.stringify(found))); };
+  const tell = () => {
+    parent.document.documentElement.setAttribute('data-found', encodeURIComponent(JSON.stringify(found)));
+  };
   tell();
   if (window.axe) axe.run(document, { resultTypes: ['violations'] }).then(result => {
     found.violations = result.violations.map(one => one.id + ': ' + one.nodes.map(node => node.html).join(' '));
@@ -103,15 +105,21 @@ impl Browser {
         self.run(url, &[WITHOUT_SCRIPTS, WIDE, "--dump-dom"]).await
     }
 
-    /// What a copy of a page says of itself. The page itself lets no script run.
-    async fn measure(&self, page: &str, flags: &[&str]) -> Value {
+    /// What a copy of a page says of itself, in a frame of this width: a window cannot be as narrow as a phone.
+    /// The page itself lets no script run.
+    async fn measure(&self, page: &str, scheme: &str, width: u64) -> Value {
         let axe = ProcessEnvironment.get("HUBWARD_AXE").map(|path| fs::read_to_string(path).unwrap());
         let script = format!("<script>{}</script><script>{MEASURE}</script>", axe.unwrap_or_default());
-        let copy = self.folder.path().join("copy.html");
-        fs::write(&copy, page.replace("</body>", &format!("{script}</body>"))).unwrap();
-        let flags: Vec<&str> = flags.iter().copied().chain(["--dump-dom"]).collect();
-        let dom = self.run(&format!("file://{}", copy.display()), &flags).await;
-        let (_, found) = dom.split_once("data-found=\"").unwrap_or_else(|| panic!("{dom}"));
+        let copy = page.replace("</body>", &format!("{script}</body>"));
+        let copy = copy.replace('&', "&amp;").replace('"', "&quot;");
+        let frame = format!(
+            "<!DOCTYPE html><html><meta charset=utf-8><meta name=color-scheme content=\"light dark\">\
+             <iframe width={width} height=900 style=\"border:0\" srcdoc=\"{copy}\"></iframe></html>"
+        );
+        let file = self.folder.path().join("frame.html");
+        fs::write(&file, frame).unwrap();
+        let dom = self.run(&format!("file://{}", file.display()), &[scheme, WIDE, "--dump-dom"]).await;
+        let (_, found) = dom.split_once("data-found=\"").expect("the script has run");
         let found = found.split('"').next().unwrap();
         let pair = format!("x={found}");
         let (_, found) = url::form_urlencoded::parse(pair.as_bytes()).next().unwrap();
@@ -204,14 +212,14 @@ async fn the_pages_work_in_a_browser_without_scripts_light_and_dark_wide_and_nar
         assert!(page.matches("<tr").count() > 3, "{page}");
         functions.cloud.assert_no_secret(&page, name);
         for (scheme, flag) in [("light", LIGHT), ("dark", DARK)] {
-            for (size, window) in [("wide", WIDE), ("narrow", NARROW)] {
-                let found = browser.measure(&page, &[flag, window]).await;
+            for (size, window, width) in [("wide", WIDE, 1280), ("narrow", NARROW, 360)] {
+                let found = browser.measure(&page, flag, width).await;
                 let story = format!("{name} {scheme} {size}: {found:#}");
                 assert_eq!(found["scheme"], scheme, "{story}");
                 let background = if scheme == "light" { "rgb(255, 255, 255)" } else { "rgb(13, 17, 23)" };
                 assert_eq!(found["background"], background, "the style is in force: {story}");
-                assert!(found["width"].as_u64() <= Some(1280), "{story}");
-                assert!(found["needed"].as_u64() <= found["width"].as_u64(), "it scrolls sideways: {story}");
+                assert_eq!(found["width"], width, "{story}");
+                assert!(found["needed"].as_u64() <= Some(width), "it scrolls sideways: {story}");
                 assert_eq!(found["outside"], serde_json::json!([]), "{story}");
                 assert_eq!(found["violations"], serde_json::json!([]), "{story}");
                 let file = browser.screenshot(url, &[flag, window], &format!("{name}-{scheme}-{size}")).await;
