@@ -62,9 +62,23 @@ impl fmt::Debug for ProfilesSource {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             ProfilesSource::File(path) => write!(f, "{}", path.display()),
-            ProfilesSource::Url(url) => write!(f, "{}://{}{}", url.scheme(), url.authority(), url.path()),
+            ProfilesSource::Url(url) => without_query(url, f),
         }
     }
+}
+
+/// An address that may hold a signature.
+#[derive(Clone, PartialEq, Eq)]
+pub struct SignedUrl(pub Url);
+
+impl fmt::Debug for SignedUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        without_query(&self.0, f)
+    }
+}
+
+fn without_query(url: &Url, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    write!(f, "{}://{}{}", url.scheme(), url.authority(), url.path())
 }
 
 /// What both programs need to reach Azure.
@@ -96,6 +110,8 @@ pub struct HandlerSettings {
     pub bus_endpoint: Url,
     /// `HUBWARD_OUTCOMES`: the storage container where outcomes are kept.
     pub outcomes: Option<Url>,
+    /// `HUBWARD_QUEUES`: the queue service of the app's storage account, for the status page.
+    pub queues: Option<SignedUrl>,
     /// `FUNCTIONS_CUSTOMHANDLER_PORT`, set by the Functions host.
     pub port: u16,
     /// `HUBWARD_CHECK_RIGHTS`: whether our own rights are checked at start.
@@ -148,13 +164,14 @@ impl HandlerSettings {
         let azure = reader.azure();
         let bus_endpoint = reader.bus_endpoint();
         let outcomes = reader.outcomes();
+        let queues = reader.queues();
         let port = reader.port();
         let check_rights = reader.check_rights();
         let resync = reader.resync();
         check_log_filter(&mut reader);
         match (azure, bus_endpoint, port) {
             (Some(azure), Some(bus_endpoint), Some(port)) if reader.mistakes.is_empty() => {
-                Ok(Self { azure, bus_endpoint, outcomes, port, check_rights, resync })
+                Ok(Self { azure, bus_endpoint, outcomes, queues, port, check_rights, resync })
             }
             _ => Err(Mistakes(reader.mistakes)),
         }
@@ -194,18 +211,13 @@ pub fn outcomes(environment: &impl Environment) -> Result<Url, Mistakes> {
 /// It is not set, or no address.
 pub fn queues(environment: &impl Environment) -> Result<Url, Mistakes> {
     let mut reader = Reader { environment, mistakes: Vec::new() };
-    let address = match environment.get("HUBWARD_QUEUES") {
-        Some(text) => reader.endpoint("HUBWARD_QUEUES", &text),
-        None => {
-            reader.mistakes.push(
-                "HUBWARD_QUEUES is not set; give the queue service of the app's storage account, such as \
-                 https://account.queue.core.windows.net"
-                    .into(),
-            );
-            None
-        }
-    };
-    address.ok_or(Mistakes(reader.mistakes))
+    let missing = "HUBWARD_QUEUES is not set; give the queue service of the app's storage account, such as \
+                   https://account.queue.core.windows.net";
+    match reader.queues() {
+        Some(SignedUrl(address)) => Ok(address),
+        None if reader.mistakes.is_empty() => Err(Mistakes(vec![missing.to_owned()])),
+        None => Err(Mistakes(reader.mistakes)),
+    }
 }
 
 /// The Service Bus namespace's address: what commands that ask for work need besides.
@@ -386,6 +398,11 @@ impl<E: Environment> Reader<'_, E> {
             return None;
         }
         Some(url)
+    }
+
+    fn queues(&mut self) -> Option<SignedUrl> {
+        let text = self.environment.get("HUBWARD_QUEUES")?;
+        self.endpoint("HUBWARD_QUEUES", &text).map(SignedUrl)
     }
 
     fn port(&mut self) -> Option<u16> {

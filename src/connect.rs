@@ -15,6 +15,7 @@ use crate::{
     arm::{ArmClient, AzureClock},
     blobs::{BlobError, Container},
     config::{AzureSettings, is_loopback},
+    queue::{QueueError, QueueService},
 };
 
 /// Longest wait for a connection.
@@ -70,6 +71,23 @@ pub fn container(
     transport: Arc<dyn HttpClient>,
 ) -> Result<Container, BlobError> {
     Container::new(address.as_str().trim_end_matches('/'), credential, data_transport(settings, transport))
+}
+
+/// The queue service of a storage account: with the signature in its address, if there is one, else with our
+/// identity.
+///
+/// # Errors
+/// The address is not https.
+pub fn queue_service(
+    address: Url,
+    credential: Arc<dyn TokenCredential>,
+    transport: Arc<dyn HttpClient>,
+) -> Result<QueueService, QueueError> {
+    if address.query_pairs().any(|(name, _)| name == "sig") {
+        QueueService::with_sas(address, transport)
+    } else {
+        QueueService::with_token(address, credential, transport)
+    }
 }
 
 /// A client for the configured ARM endpoint.

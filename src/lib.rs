@@ -24,6 +24,7 @@
 //! - [`config`], [`connect`], [`profiles`], [`telemetry`]: settings, connections, the loaded document,
 //!   logs and traces.
 //! - [`fleet`]: where every hub stands, as the last resync found it.
+//! - [`status`]: the same for people, with what is parked and what comes next: JSON and a page.
 //! - [`offboard`]: what hubs leave behind, found and taken away.
 //! - [`rights`]: what we ourselves need to be allowed, and whether we are.
 //! - [`cli`], [`package`]: the command line and the deployable folder.
@@ -59,5 +60,6 @@ pub mod queue;
 pub mod reconcile;
 pub mod rights;
 pub mod schedule;
+pub mod status;
 pub mod telemetry;
 pub mod work;

@@ -16,14 +16,16 @@ use zip::{CompressionMethod, ZipWriter, write::SimpleFileOptions};
 pub const HANDLER: &str = "hubward-handler";
 
 /// The files that the package is made of, known at build time so that the command works anywhere.
-pub const FILES: [(&str, &str); 8] = [
+pub const FILES: [(&str, &str); 10] = [
     ("host.json", include_str!("../host.json")),
     ("HubEvent/function.json", include_str!("../functions/HubEvent/function.json")),
     ("HubEventQueue/function.json", include_str!("../functions/HubEventQueue/function.json")),
+    ("Hubs/function.json", include_str!("../functions/Hubs/function.json")),
     ("Request/function.json", include_str!("../functions/Request/function.json")),
     ("RequestBus/function.json", include_str!("../functions/RequestBus/function.json")),
     ("Resync/function.json", include_str!("../functions/Resync/function.json")),
     ("ScheduledExport/function.json", include_str!("../functions/ScheduledExport/function.json")),
+    ("Status/function.json", include_str!("../functions/Status/function.json")),
     ("Work/function.json", include_str!("../functions/Work/function.json")),
 ];
 

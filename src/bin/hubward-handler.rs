@@ -11,12 +11,17 @@ use azure_core::http::HttpClient;
 use hubward::{
     arm::ArmWriter,
     bus::{ServiceBusQueue, WORK_QUEUE},
-    config::{HandlerSettings, ProcessEnvironment, ProfilesSource},
+    config::{HandlerSettings, ProcessEnvironment, ProfilesSource, SignedUrl},
     connect,
     functions::{self, App},
     handler::{bind, serve},
-    outcomes::store::{BlobStore, OutcomeStore},
+    outcomes::{
+        FAILED_QUEUE,
+        parked::ParkedQueue,
+        store::{BlobStore, OutcomeStore},
+    },
     profiles::Profiles,
+    queue::MessageEncoding,
     reconcile::Reconciler,
     rights, telemetry,
 };
@@ -68,6 +73,14 @@ async fn run(settings: HandlerSettings, telemetry: telemetry::Telemetry) -> anyh
             None
         }
     };
+    let parked = settings.queues.clone().map(|SignedUrl(address)| {
+        connect::queue_service(address, credential.clone(), transport.clone())?
+            .queue(FAILED_QUEUE, MessageEncoding::shipped())
+    });
+    let parked: Option<Arc<dyn ParkedQueue>> = match parked.transpose()? {
+        Some(queue) => Some(Arc::new(queue)),
+        None => None,
+    };
     let arm = connect::arm_client(azure, credential, transport);
     let app = App {
         profiles,
@@ -75,6 +88,7 @@ async fn run(settings: HandlerSettings, telemetry: telemetry::Telemetry) -> anyh
         arm,
         queue: Arc::new(queue),
         store,
+        parked,
         client_id: azure.client_id,
         telemetry,
         exports_seen_to: Mutex::default(),

@@ -17,7 +17,7 @@ use crate::{
     model::IotHubId,
     outcomes::store::BlobStore,
     profiles::Profiles,
-    queue::{MessageEncoding, QueueService, StorageQueue},
+    queue::{MessageEncoding, StorageQueue},
 };
 
 /// A connection to Azure and what hubs should be.
@@ -69,11 +69,10 @@ impl Session {
     /// One of the app's storage queues.
     pub(super) fn storage_queue(&self, name: &str) -> anyhow::Result<StorageQueue> {
         let address = setting(config::queues(&ProcessEnvironment))?;
-        let is_signed = address.query_pairs().any(|(name, _)| name == "sig");
-        let service = if is_signed || azurite::is_unsigned(&address) {
+        let service = if azurite::is_unsigned(&address) {
             azurite::open(address, self.transport.clone())?
         } else {
-            QueueService::with_token(address, self.credential.clone(), self.transport.clone())
+            connect::queue_service(address, self.credential.clone(), self.transport.clone())
         };
         let queue = service.and_then(|service| service.queue(name, MessageEncoding::shipped()));
         Ok(queue.map_err(|error| Usage(format!("HUBWARD_QUEUES: {error}")))?)

@@ -65,14 +65,12 @@ pub(super) async fn run(args: ResyncArgs) -> anyhow::Result<Ending> {
 fn table(report: &FleetReport) -> String {
     let mut rows = vec![["HUB", "LOCATION", "PROFILE", "STANDING", ""].map(str::to_owned).to_vec()];
     for row in &report.hubs {
-        let (standing, note) = match &row.standing {
-            Standing::InSync => ("in sync", String::new()),
-            Standing::Differs { changes } => ("differs", format!("{changes} steps or more")),
-            Standing::Waiting { since } => ("waiting", format!("for grants to spread, since {since}")),
-            Standing::Blocked { causes } => ("blocked", causes.join("; ")),
-            Standing::NoProfile => ("no profile", String::new()),
-            Standing::Refused { causes } => ("refused", causes.join("; ")),
+        let note = match &row.standing {
+            Standing::Differs { changes } => format!("{changes} steps or more"),
+            Standing::Waiting { since } => format!("for grants to spread, since {since}"),
+            other => other.causes().join("; "),
         };
+        let standing = row.standing.kind().label();
         let note = if row.queued { format!("queued {note}") } else { note };
         let profile = row.profile.clone().unwrap_or_else(|| "-".to_owned());
         let cells = [row.hub.name(), &row.location, &profile, standing, &note];

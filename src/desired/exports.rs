@@ -42,6 +42,11 @@ impl ExportTemplate {
         })
     }
 
+    /// Its name, unique in the profile.
+    pub(super) fn name(&self) -> &str {
+        &self.rest.name.0
+    }
+
     /// Which of the hub's doors its jobs go through.
     pub(super) fn through(&self) -> JobDoor {
         self.rest.through.into()

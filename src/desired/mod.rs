@@ -189,7 +189,14 @@ impl DesiredState {
 
     /// The schedules of all exports: when none of them is due, no hub has to be looked at.
     pub fn export_schedules(&self) -> impl Iterator<Item = &Ncrontab> {
-        self.profiles.iter().flat_map(Profile::export_schedules)
+        self.exports().map(|(_, _, schedule)| schedule)
+    }
+
+    /// The exports of all profiles: the profile, the export's name, and when.
+    pub fn exports(&self) -> impl Iterator<Item = (&str, &str, &Ncrontab)> {
+        self.profiles.iter().flat_map(|profile| {
+            profile.exports().iter().map(|export| (profile.name(), export.name(), &export.schedule))
+        })
     }
 
     /// What one hub should be. The first profile that matches it decides, alone.

@@ -13,17 +13,14 @@ use super::{
     quiet::QuietHours,
     targets::{Fault, TargetKind, Template, Values},
 };
-use crate::{
-    model::{
-        ResourceId,
-        desired::{
-            CloudToDevice, Connection, CosmosOptions, DesiredAuth, DesiredEndpoint, DesiredEnrichment,
-            DesiredFileUpload, DesiredHub, DesiredIdentity, DesiredRoute, EndpointOptions, Guardrails,
-            Notifications, StorageOptions, Switch, Target,
-        },
-        duration::IsoDuration,
+use crate::model::{
+    ResourceId,
+    desired::{
+        CloudToDevice, Connection, CosmosOptions, DesiredAuth, DesiredEndpoint, DesiredEnrichment,
+        DesiredFileUpload, DesiredHub, DesiredIdentity, DesiredRoute, EndpointOptions, Guardrails,
+        Notifications, StorageOptions, Switch, Target,
     },
-    schedule::Ncrontab,
+    duration::IsoDuration,
 };
 
 /// A profile with its conditions compiled and its templates parsed.
@@ -204,11 +201,6 @@ impl Profile {
             by_key: false,
         });
         endpoints.chain(upload).chain(exports)
-    }
-
-    /// When its exports are made.
-    pub(super) fn export_schedules(&self) -> impl Iterator<Item = &Ncrontab> {
-        self.exports.iter().map(|export| &export.schedule)
     }
 
     /// The user-assigned identities that it lists.

@@ -8,7 +8,7 @@ use super::{FleetGrants, Standing};
 use crate::{
     desired::{Choice, DesiredState},
     model::{
-        desired::{DesiredHub, Guardrails},
+        desired::{DesiredHub, Guardrails, Target},
         hub::HubDocument,
         observed::ObservedHub,
     },
@@ -28,14 +28,14 @@ pub fn compare(
     }
     match state.for_document(&hub) {
         Choice::Desired(desired) => {
-            let standing = standing(&desired, hub, grants, state.guardrails(), now);
+            let standing = planned(&desired, hub, grants, state.guardrails(), now);
             (Some(desired.profile), standing)
         }
         Choice::NoProfile => {
             let held = hub.identity().system_principal.map(|own| grants.of(&own)).unwrap_or_default();
             let said = held.iter().filter_map(|grant| grant.description.as_deref());
             match state.for_former(&hub, said) {
-                Some(former) => (None, standing(&former, hub, grants, state.guardrails(), now)),
+                Some(former) => (None, planned(&former, hub, grants, state.guardrails(), now)),
                 None => (None, Standing::NoProfile),
             }
         }
@@ -49,13 +49,20 @@ pub fn compare(
     }
 }
 
-fn standing(
+fn planned(
     desired: &DesiredHub,
     hub: HubDocument,
     grants: &FleetGrants,
     guardrails: &Guardrails,
     now: OffsetDateTime,
 ) -> Standing {
+    let observed = from_afar(hub, grants);
+    let plan = plan(desired, &observed, guardrails, now);
+    standing(desired, &observed, &plan, guardrails, now)
+}
+
+/// What a resync has of a hub: its document and its grants.
+fn from_afar(hub: HubDocument, grants: &FleetGrants) -> ObservedHub {
     let mut observed = ObservedHub {
         hub,
         targets: BTreeMap::new(),
@@ -69,7 +76,18 @@ fn standing(
         identity.system_principal.into_iter().chain(identity.user_assigned.into_values().flatten());
     observed.grants = principals.flat_map(|principal| grants.of(&principal)).collect();
     observed.readable = observed.grants.iter().map(|grant| grant.id.clone()).collect();
-    let HubPlan { steps, blocked, .. } = plan(desired, &observed, guardrails, now);
+    observed
+}
+
+/// Where a hub stands, by a plan for it.
+pub fn standing(
+    desired: &DesiredHub,
+    observed: &ObservedHub,
+    plan: &HubPlan,
+    guardrails: &Guardrails,
+    now: OffsetDateTime,
+) -> Standing {
+    let HubPlan { steps, blocked, .. } = plan;
     // That a target was not read is our doing and says nothing of the hub.
     let causes: Vec<String> = blocked
         .iter()
@@ -82,14 +100,15 @@ fn standing(
     if blocked.is_empty() && steps.is_empty() {
         return Standing::InSync;
     }
-    let missing = missing_grants(desired, &observed, guardrails).len();
+    let missing = missing_grants(desired, observed, guardrails).len();
     if missing == 0
-        && let Some(since) = youngest(desired, &observed, guardrails)
+        && let Some(since) = youngest(desired, observed, guardrails)
         && now - since < guardrails.grant_window.duration()
     {
         return Standing::Waiting { since };
     }
-    let changes = if targets_to_read(desired, &observed.hub).is_empty() {
+    let is_read = |target: &&Target| observed.targets.contains_key(target.id());
+    let changes = if targets_to_read(desired, &observed.hub).iter().all(is_read) {
         steps.iter().filter(|step| !matches!(step, Step::AwaitPropagation { .. })).count()
     } else {
         // What else is in the edit cannot be said without the targets: one edit, and the grants.

@@ -16,9 +16,9 @@ mod report;
 mod resync;
 mod source;
 
-pub use compare::compare;
+pub use compare::{compare, standing};
 pub use grants::FleetGrants;
 pub use nominate::{ask_for_leftovers, ask_for_looks, nominate, record_of_stop};
-pub use report::{FleetReport, HubRow, Standing, Stopped};
+pub use report::{FleetReport, HubRow, Standing, StandingKind, Stopped};
 pub use resync::{QUARTER, Survey, run_at, survey};
 pub use source::Source;

@@ -62,6 +62,51 @@ pub struct HubRow {
     pub queued: bool,
 }
 
+/// How a hub compares with its profile, in one word.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum StandingKind {
+    /// It is as it should be.
+    InSync,
+    /// It differs.
+    Differs,
+    /// Grants have to spread.
+    Waiting,
+    /// A person has to act.
+    Blocked,
+    /// No profile matches.
+    NoProfile,
+    /// Its profile cannot be used for it.
+    Refused,
+}
+
+impl StandingKind {
+    /// Every word there is.
+    pub const ALL: [Self; 6] =
+        [Self::InSync, Self::Differs, Self::Waiting, Self::Blocked, Self::NoProfile, Self::Refused];
+
+    /// As it stands in documents.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::InSync => "inSync",
+            Self::Differs => "differs",
+            Self::Waiting => "waiting",
+            Self::Blocked => "blocked",
+            Self::NoProfile => "noProfile",
+            Self::Refused => "refused",
+        }
+    }
+
+    /// As people read it.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::InSync => "in sync",
+            Self::NoProfile => "no profile",
+            other => other.word(),
+        }
+    }
+}
+
 /// How a hub compares with its profile.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", tag = "standing")]
@@ -95,4 +140,26 @@ pub enum Standing {
         /// Why.
         causes: Vec<String>,
     },
+}
+
+impl Standing {
+    /// In one word.
+    pub fn kind(&self) -> StandingKind {
+        match self {
+            Self::InSync => StandingKind::InSync,
+            Self::Differs { .. } => StandingKind::Differs,
+            Self::Waiting { .. } => StandingKind::Waiting,
+            Self::Blocked { .. } => StandingKind::Blocked,
+            Self::NoProfile => StandingKind::NoProfile,
+            Self::Refused { .. } => StandingKind::Refused,
+        }
+    }
+
+    /// What stands in the way, or why its profile cannot be used.
+    pub fn causes(&self) -> &[String] {
+        match self {
+            Self::Blocked { causes } | Self::Refused { causes } => causes,
+            _ => &[],
+        }
+    }
 }

@@ -11,6 +11,7 @@ mod leftovers;
 mod log;
 mod requests;
 mod resync;
+mod status;
 mod work;
 
 use std::{
@@ -30,10 +31,10 @@ use crate::{
     campaigns::step::WorkMessage,
     events as hub_events, fleet,
     handler::{
-        EventGridTrigger, HandlerError, InvocationContext, InvocationResponse, QueueTrigger, Runtime,
-        ServiceBusTrigger, TimerTrigger,
+        EventGridTrigger, HandlerError, HttpTrigger, InvocationContext, InvocationResponse, QueueTrigger,
+        Runtime, ServiceBusTrigger, TimerTrigger,
     },
-    outcomes::store::OutcomeStore,
+    outcomes::{parked::ParkedQueue, store::OutcomeStore},
     profiles::Profiles,
     reconcile::Reconciler,
     telemetry::{self, Telemetry, metrics},
@@ -41,14 +42,26 @@ use crate::{
 };
 
 /// The functions' names: the folders in `functions/`.
-pub const NAMES: [&str; 7] =
-    ["HubEvent", "HubEventQueue", "Request", "RequestBus", "Resync", "ScheduledExport", "Work"];
+pub const NAMES: [&str; 9] = [
+    "HubEvent",
+    "HubEventQueue",
+    "Hubs",
+    "Request",
+    "RequestBus",
+    "Resync",
+    "ScheduledExport",
+    "Status",
+    "Work",
+];
 
 /// Longest time a function runs. Shorter than `functionTimeout` in host.json, at which the host
 /// kills the whole process and everything else that is running in it.
 pub const DEADLINE: Duration = Duration::from_secs(9 * 60);
 /// Longest time a look waits for anything, so that there is time left to hand the rest over.
 pub const LOOK_UNTIL: Duration = Duration::from_secs(8 * 60);
+
+/// How telemetry names functions that answer a request.
+const HTTP: &str = "http";
 
 /// What the functions work with.
 pub struct App {
@@ -62,6 +75,8 @@ pub struct App {
     pub queue: Arc<dyn WorkQueue>,
     /// Where outcomes are kept, besides the queue that they are written to.
     pub store: Option<Arc<dyn OutcomeStore>>,
+    /// Where failed work is parked, for the status page.
+    pub parked: Option<Arc<dyn ParkedQueue>>,
     /// Our own client id: writes by it are not news.
     pub client_id: Option<Uuid>,
     /// What is flushed after each invocation.
@@ -82,7 +97,8 @@ impl App {
 /// The functions, ready to be served.
 pub fn runtime(app: Arc<App>) -> Runtime {
     let (by_event, by_queue, by_timer, worker) = (app.clone(), app.clone(), app.clone(), app.clone());
-    let (asked, asked_by_bus, resyncer) = (app.clone(), app.clone(), app);
+    let (asked, asked_by_bus, resyncer) = (app.clone(), app.clone(), app.clone());
+    let (page, list) = (app.clone(), app);
     Runtime::new()
         .deadline(DEADLINE)
         .function("HubEvent", move |trigger: EventGridTrigger, context| {
@@ -100,6 +116,11 @@ pub fn runtime(app: Arc<App>) -> Runtime {
                 let verdicts = hub_events::parse(&trigger.body());
                 app.enqueue(verdicts.map_err(HandlerError::permanent)?).await
             })
+        })
+        .function("Hubs", move |request: HttpTrigger, context| {
+            let app = list.clone();
+            let call = Invoked::new("Hubs", HTTP, &context);
+            call.run(app.clone(), async move { app.hubs(&request).await })
         })
         .function("Request", move |trigger: QueueTrigger, context| {
             let app = asked.clone();
@@ -124,6 +145,11 @@ pub fn runtime(app: Arc<App>) -> Runtime {
             let app = by_timer.clone();
             let call = Invoked::new("ScheduledExport", "timer", &context);
             call.run(app.clone(), async move { app.exports(timer).await })
+        })
+        .function("Status", move |request: HttpTrigger, context| {
+            let app = page.clone();
+            let call = Invoked::new("Status", HTTP, &context);
+            call.run(app.clone(), async move { app.status(&request).await })
         })
         .function("Work", move |trigger: ServiceBusTrigger, context| {
             let app = worker.clone();
@@ -189,7 +215,7 @@ impl Invoked {
         let Self { function, trigger, id, parent, message } = self;
         let span = info_span!(
             "function",
-            otel.kind = "consumer",
+            otel.kind = if trigger == HTTP { "server" } else { "consumer" },
             otel.name = function,
             faas.name = function,
             faas.trigger = trigger,

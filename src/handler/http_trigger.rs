@@ -1,13 +1,15 @@
 //! An HTTP request that the host wrapped into a call (the default; not the forwarding mode).
 //!
 //! The host passes function keys on, in the URL's `code` and in `x-functions-key`. [`HttpTrigger`]
-//! never holds the first, and its `Debug` shows neither header values nor the body nor claims.
+//! holds the first only as a secret, apart from the URL, and its `Debug` shows neither that nor header
+//! values nor the body nor claims.
 //!
 //! Source: `GetRequestAsJObject` in `HttpRequestExtensions.cs`,
 //! <https://github.com/Azure/azure-functions-host>.
 
 use std::{collections::BTreeMap, fmt};
 
+use azure_core::credentials::Secret;
 use base64::{Engine, engine::general_purpose::STANDARD};
 use http::Method;
 use serde_json::{Map, Value};
@@ -29,6 +31,9 @@ pub struct HttpTrigger {
     pub method: Method,
     /// Scheme, host, path and query as the client sent them, without the `code` parameter.
     pub url: String,
+    /// The function key that stood in the URL. For links of a page that was opened with it, and for nothing
+    /// else.
+    pub url_key: Option<Secret>,
     /// Names ignore case; values may be secrets.
     pub headers: HttpHeaders,
     /// Repeated parameters are joined by commas; without `code`.
@@ -103,6 +108,7 @@ impl FromInvocation for HttpTrigger {
         Ok(Self {
             method: method.ok_or_else(|| binding.shape_error("an HTTP request", "one without a method"))?,
             url: without_key(text("Url").unwrap_or_default()),
+            url_key: key_in(text("Url").unwrap_or_default()),
             headers: headers(request),
             query: members("Query")
                 .filter(|(name, _)| !name.eq_ignore_ascii_case(KEY_PARAMETER))
@@ -154,21 +160,30 @@ fn identity(identity: &Map<String, Value>) -> HttpIdentity {
     }
 }
 
+/// The key in a URL.
+fn key_in(url: &str) -> Option<Secret> {
+    let (_, query) = url.split_once('?')?;
+    let (_, key) = url::form_urlencoded::parse(query.as_bytes()).find(|(name, _)| is_key_name(name))?;
+    (!key.is_empty()).then(|| Secret::new(key.into_owned()))
+}
+
+fn is_key_name(name: &str) -> bool {
+    name.trim().eq_ignore_ascii_case(KEY_PARAMETER)
+}
+
 /// A URL without the parameter that carries a key, however its name is escaped; everything else
 /// keeps its spelling.
 fn without_key(url: &str) -> String {
     let Some((path, query)) = url.split_once('?') else { return url.to_owned() };
-    let is_key = |pair: &str| {
-        url::form_urlencoded::parse(pair.as_bytes())
-            .any(|(name, _)| name.trim().eq_ignore_ascii_case(KEY_PARAMETER))
-    };
+    let is_key =
+        |pair: &str| url::form_urlencoded::parse(pair.as_bytes()).any(|(name, _)| is_key_name(&name));
     let rest: Vec<&str> = query.split('&').filter(|pair| !is_key(pair)).collect();
     if rest.is_empty() { path.to_owned() } else { format!("{path}?{}", rest.join("&")) }
 }
 
 impl fmt::Debug for HttpTrigger {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { method, url, headers, query: _, params, body, identities } = self;
+        let Self { method, url, url_key: _, headers, query: _, params, body, identities } = self;
         f.debug_struct("HttpTrigger")
             .field("method", method)
             .field("url", url)
@@ -215,6 +230,9 @@ mod tests {
             ("", ""),
         ] {
             assert_eq!(without_key(url), clean, "{url}");
+            let key = key_in(url);
+            let is_there = clean != url && !url.ends_with("?code");
+            assert_eq!(key.as_ref().map(Secret::secret), is_there.then_some("K"), "{url}");
         }
     }
 }

@@ -170,6 +170,11 @@ impl HttpResponse {
         Self::status(status).header("Content-Type", "text/plain; charset=utf-8").with_body(body.into())
     }
 
+    /// An answer with a page as its body.
+    pub fn html(status: StatusCode, body: String) -> Self {
+        Self::status(status).header("Content-Type", "text/html; charset=utf-8").with_body(body)
+    }
+
     /// Sets a header.
     pub fn header(mut self, name: &str, value: impl Into<String>) -> Self {
         self.headers.insert(name.to_owned(), value.into());

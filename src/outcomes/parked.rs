@@ -1,11 +1,13 @@
 //! What did not end well, with all that it takes to send it again.
 
+use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
 use super::Word;
+use crate::queue::{MOST_AT_ONCE, QueueError, StorageQueue};
 
 /// Longest message: the queue takes 64 KiB in all, and Base64 makes four of three.
 pub const MOST_PARKED: usize = 45_000;
@@ -63,5 +65,20 @@ impl Parked {
             "schema": "hubward/v1", "kind": "Reconcile", "id": fresh(&self.outcome_id.to_string()), "hub": hub,
             "requestedBy": asked_by, "reason": "replayed",
         }))
+    }
+}
+
+/// The queue of what was parked, for whoever only looks.
+#[async_trait]
+pub trait ParkedQueue: Send + Sync {
+    /// The oldest [`MOST_AT_ONCE`] without taking them. What was not parked by us is left out.
+    async fn oldest(&self) -> Result<Vec<Parked>, QueueError>;
+}
+
+#[async_trait]
+impl ParkedQueue for StorageQueue {
+    async fn oldest(&self) -> Result<Vec<Parked>, QueueError> {
+        let messages = self.peek(MOST_AT_ONCE).await?;
+        Ok(messages.iter().filter_map(|message| serde_json::from_str(&message.text).ok()).collect())
     }
 }

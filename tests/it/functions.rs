@@ -18,8 +18,12 @@ use hubward::{
         in_process::InProcess,
     },
     model::IotHubId,
-    outcomes::store::BlobStore,
+    outcomes::{
+        parked::{Parked, ParkedQueue},
+        store::BlobStore,
+    },
     profiles::Profiles,
+    queue::QueueError,
     telemetry::Telemetry,
     work::{Reason, WorkItem},
 };
@@ -60,9 +64,21 @@ impl WorkQueue for Recorder {
     }
 }
 
+/// What is parked on the failed queue; `None` while the queue cannot be read.
+pub(crate) struct ParkedWork(pub(crate) Mutex<Option<Vec<Parked>>>);
+
+#[async_trait::async_trait]
+impl ParkedQueue for ParkedWork {
+    async fn oldest(&self) -> Result<Vec<Parked>, QueueError> {
+        let parked = self.0.lock().unwrap().clone();
+        parked.ok_or_else(|| QueueError::Address("the account is away".to_owned()))
+    }
+}
+
 pub(crate) struct Functions {
     router: Router,
     queue: Arc<Recorder>,
+    pub(crate) parked: Arc<ParkedWork>,
     pub(crate) cloud: Cloud,
     profiles: tempfile::NamedTempFile,
 }
@@ -73,7 +89,7 @@ pub(crate) fn store(cloud: &Cloud) -> BlobStore {
     BlobStore::new(Container::new(OUTCOMES_CONTAINER, client.credential(), client.transport()).unwrap())
 }
 
-fn router(cloud: &Cloud, profiles: &Path, queue: Arc<Recorder>) -> Router {
+fn router(cloud: &Cloud, profiles: &Path, queue: Arc<Recorder>, parked: Arc<ParkedWork>) -> Router {
     let client: ArmClient = cloud.arm.reader().client().clone();
     let app = App {
         profiles: Profiles::new(
@@ -86,6 +102,7 @@ fn router(cloud: &Cloud, profiles: &Path, queue: Arc<Recorder>) -> Router {
         arm: client,
         queue,
         store: Some(Arc::new(store(cloud))),
+        parked: Some(parked),
         client_id: Some(OWN_CLIENT.parse().unwrap()),
         telemetry: Telemetry::default(),
         exports_seen_to: Mutex::default(),
@@ -105,19 +122,25 @@ impl Functions {
         let profiles = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(&profiles, document).unwrap();
         let queue = Arc::new(Recorder { refuses, ..Recorder::default() });
-        let router = router(&cloud, profiles.path(), queue.clone());
-        Self { router, queue, cloud, profiles }
+        let parked = Arc::new(ParkedWork(Mutex::new(Some(Vec::new()))));
+        let router = router(&cloud, profiles.path(), queue.clone(), parked.clone());
+        Self { router, queue, parked, cloud, profiles }
     }
 
     /// Another process takes over, which knows nothing.
     pub(crate) fn restart(&mut self) {
-        self.router = router(&self.cloud, self.profiles.path(), self.queue.clone());
+        self.router = router(&self.cloud, self.profiles.path(), self.queue.clone(), self.parked.clone());
     }
 
     /// Another document, read by a process that has just started.
     pub(crate) fn rewrite(&mut self, document: &str) {
         std::fs::write(&self.profiles, document).unwrap();
         self.restart();
+    }
+
+    /// What the host calls.
+    pub(crate) fn router(&self) -> Router {
+        self.router.clone()
     }
 
     pub(crate) async fn post(&self, function: &str, body: impl Into<Body>) -> (u16, Value) {

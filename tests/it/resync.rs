@@ -250,14 +250,14 @@ async fn a_subscription_that_cannot_be_read_is_told_and_the_others_go_on() {
 }
 
 /// A tick of the timer.
-async fn resync(functions: &Functions) -> (u16, Value) {
+pub(crate) async fn resync(functions: &Functions) -> (u16, Value) {
     let timer =
         json!({"Schedule": {"AdjustForDST": true}, "IsPastDue": false, "ScheduleStatus": Value::Null});
     functions.post("Resync", json!({"Data": {"timer": timer}, "Metadata": {}}).to_string()).await
 }
 
 /// Does all the work that there is, and says how each piece ended.
-async fn work_off(functions: &Functions) -> Vec<String> {
+pub(crate) async fn work_off(functions: &Functions) -> Vec<String> {
     let mut ends = Vec::new();
     loop {
         let sent = functions.sent();
@@ -275,7 +275,7 @@ async fn work_off(functions: &Functions) -> Vec<String> {
     }
 }
 
-async fn onboarded(document: &str, names: &[&str]) -> Functions {
+pub(crate) async fn onboarded(document: &str, names: &[&str]) -> Functions {
     let functions = Functions::of(false, document);
     for name in names {
         let hub = functions.cloud.new_hub(name).await;
