@@ -146,7 +146,7 @@ impl Azure {
                 Ok(Reply::json(200, found.view(false)))
             }
             ("DELETE", "roleassignments", [name]) => {
-                let Some(gone) = state.assignments.remove(&assignment_key(scope, name)) else {
+                let Some(gone) = state.assignments.remove(call.now, &assignment_key(scope, name)) else {
                     return Ok(Reply::empty(204));
                 };
                 let what = Happening::of(
@@ -258,7 +258,7 @@ impl Azure {
             "Microsoft.Authorization/roleAssignments/write",
             existed,
         );
-        state.assignments.insert(key, grant);
+        state.assignments.insert(call.now, key, grant);
         state.emit(&what, call.now, &settings.events);
         Ok(Reply::json(201, view))
     }

@@ -272,6 +272,9 @@ impl Azure {
             Some(at) if words.get(at + 1) == Some(&"microsoft.devices") => {
                 self.devices(call, &scope_of(at), &words[at + 2..])
             }
+            Some(at) if words.get(at + 1) == Some(&"microsoft.resourcegraph") => {
+                self.resource_graph(call, &words[at + 2..])
+            }
             Some(at) if words.get(at + 1) == Some(&"microsoft.insights") => self.activity(call),
             Some(at) if words.get(at + 1) == Some(&"microsoft.documentdb") => self.documents(call),
             Some(_) => match self.target_keys(call).or_else(|| self.network(call)) {
@@ -302,6 +305,11 @@ fn names_its_operation(call: &Call) -> bool {
     call.path.to_ascii_lowercase().contains("/providers/microsoft.devices/")
         && !kind.starts_with("role")
         && (call.method != "GET" || kind == "operationResults")
+}
+
+/// Whether a path is that of Resource Graph.
+pub(super) fn is_resource_graph(path: &str) -> bool {
+    path.eq_ignore_ascii_case("/providers/Microsoft.ResourceGraph/resources")
 }
 
 /// What kind of thing a path is about: the innermost type's last word.
@@ -388,6 +396,10 @@ fn remaining_headers(reply: Reply, call: &Call, remaining: u64) -> Reply {
     // Writes of hubs are counted by the provider, everything else by ARM.
     if matches!(call.method.as_str(), "PUT" | "PATCH") && kind(&call.path) == "iotHubs" {
         return reply.with("x-ms-ratelimit-remaining-subscription-resource-requests", remaining.to_string());
+    }
+    // What is asked of no subscription is counted for the whole directory.
+    if is_resource_graph(&call.path) {
+        return reply.with("x-ms-ratelimit-remaining-tenant-resource-requests", remaining.to_string());
     }
     let (own, global) = match throttle::kind(&call.method) {
         "reads" => (

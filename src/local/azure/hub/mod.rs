@@ -125,6 +125,11 @@ impl Hub {
         self.hidden_until.is_some_and(|until| now < until)
     }
 
+    /// Its region, as ids have it.
+    pub(super) fn location(&self) -> &str {
+        &self.location
+    }
+
     /// Whether its data plane answers yet.
     pub(super) fn is_born(&self) -> bool {
         self.phase != Phase::Activating
@@ -254,6 +259,6 @@ impl State {
         hub.etag = self.next_etag();
         hub.phase = Phase::Active;
         hub.provisioning = "Succeeded";
-        self.hubs.insert(hub.id.key().to_owned(), hub);
+        self.hubs.found(hub.id.key().to_owned(), hub);
     }
 }

@@ -188,7 +188,7 @@ impl Azure {
         hub.etag = state.next_etag();
         let settings = &self.inner.settings;
         let (operation, finishes) = state.start(call, &hub, plan, settings);
-        state.hubs.insert(hub.id.key().to_owned(), hub);
+        state.hubs.insert(call.now, hub.id.key().to_owned(), hub);
         self.wake_at(finishes);
         let mut reply = reply.with("azure-asyncoperation", state.link(call, &operation, true));
         if location {
