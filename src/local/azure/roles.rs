@@ -70,6 +70,12 @@ impl Assignment {
         }
     }
 
+    /// The same grant for the principal of a copy of a hub, whose id stands where the hub's stood.
+    pub(super) fn of_copy(&self, principal: &str, name: String, hub: &str, copy: &str) -> Self {
+        let description = self.description.as_str().map(|text| text.replace(hub, copy));
+        Self { principal: principal.to_owned(), name, description: description.into(), ..self.clone() }
+    }
+
     pub(super) fn id(&self) -> String {
         format!("{}/providers/Microsoft.Authorization/roleAssignments/{}", self.scope, self.name)
     }

@@ -15,6 +15,8 @@ use super::{
 
 /// Most parts of an expression, counted with those of the columns that it is made of.
 const WEIGHT: usize = 5000;
+/// Deepest nesting of one, counted in the same way: it is walked down on the stack.
+const DEPTH: usize = 200;
 
 /// What to do, step by step, and the columns of what comes of it.
 pub(super) struct Plan {
@@ -63,6 +65,7 @@ pub(super) struct Typed {
     pub(super) expr: Rc<Bound>,
     pub(super) kind: Type,
     weight: usize,
+    depth: usize,
 }
 
 /// Resolves a query.
@@ -86,7 +89,7 @@ pub(super) fn bind(query: &Query) -> Result<Plan, Mistake> {
 
 impl Column {
     fn made(name: &str, at: usize, kind: Type) -> Self {
-        Self { name: name.to_owned(), value: Typed { expr: Rc::new(Bound::Column(at)), kind, weight: 1 } }
+        Self { name: name.to_owned(), value: Typed { expr: Rc::new(Bound::Column(at)), kind, weight: 1, depth: 1 } }
     }
 }
 
@@ -268,19 +271,31 @@ impl Binder<'_> {
     }
 
     fn truth(&self, expr: &Expr) -> Result<Rc<Bound>, Mistake> {
-        let value = self.expr(expr)?;
-        match value.kind {
-            Type::Bool => Ok(value.expr),
+        let Typed { expr: bound, kind, .. } = self.expr(expr)?;
+        self.boolean(expr, (bound, kind))
+    }
+
+    fn boolean(&self, expr: &Expr, (bound, kind): (Rc<Bound>, Type)) -> Result<Rc<Bound>, Mistake> {
+        match kind {
+            Type::Bool => Ok(bound),
             _ => Err(self.mistake(expr.at, "InvalidArgument", "A condition has to be true or false.")),
         }
     }
 
+    fn dynamic(&self, at: usize, (bound, kind): (Rc<Bound>, Type)) -> Result<Rc<Bound>, Mistake> {
+        match kind {
+            Type::Dynamic => Ok(bound),
+            _ => Err(self.mistake(at, "InvalidArgument", "Only what is dynamic has members.")),
+        }
+    }
+
     fn expr(&self, expr: &Expr) -> Result<Typed, Mistake> {
-        let constant = |value, kind| Typed { expr: Rc::new(Bound::Constant(value)), kind, weight: 1 };
-        let mut weight = 1_usize;
+        let constant = |value, kind| Typed { expr: Rc::new(Bound::Constant(value)), kind, weight: 1, depth: 1 };
+        let (mut weight, mut depth) = (1_usize, 0);
         let mut part = |inner: &Expr| -> Result<(Rc<Bound>, Type), Mistake> {
-            let Typed { expr, kind, weight: own } = self.expr(inner)?;
+            let Typed { expr, kind, weight: own, depth: below } = self.expr(inner)?;
             weight = weight.saturating_add(own);
+            depth = depth.max(below);
             Ok((expr, kind))
         };
         let (bound, kind) = match &expr.kind {
@@ -295,21 +310,13 @@ impl Binder<'_> {
                     self.mistake(expr.at, "UnknownColumn", format!("There is no column '{name}'."))
                 });
             }
-            Kind::Member(inner, _) | Kind::Item(inner, _) => {
-                let (of, kind) = part(inner)?;
-                if kind != Type::Dynamic {
-                    return Err(self.mistake(
-                        expr.at,
-                        "InvalidArgument",
-                        "Only what is dynamic has members.",
-                    ));
-                }
-                let bound = match &expr.kind {
-                    Kind::Member(_, name) => Bound::Member(of, name.clone()),
-                    Kind::Item(_, at) => Bound::Item(of, *at),
-                    _ => unreachable!("one of the two"),
-                };
-                (bound, Type::Dynamic)
+            Kind::Member(inner, name) => {
+                let of = part(inner)?;
+                (Bound::Member(self.dynamic(expr.at, of)?, name.clone()), Type::Dynamic)
+            }
+            Kind::Item(inner, at) => {
+                let of = part(inner)?;
+                (Bound::Item(self.dynamic(expr.at, of)?, *at), Type::Dynamic)
             }
             Kind::Call(name, items) => {
                 let (function, kind) = match Function::find(name, items.len()) {
@@ -336,12 +343,11 @@ impl Binder<'_> {
                 };
                 (Bound::Call(function, items.into_iter().map(|(item, _)| item).collect()), kind)
             }
-            Kind::And(left, right) | Kind::Or(left, right) => {
-                self.truth(left)?;
-                self.truth(right)?;
-                let ((left, _), (right, _)) = (part(left)?, part(right)?);
-                let is_and = matches!(expr.kind, Kind::And(..));
-                (if is_and { Bound::And(left, right) } else { Bound::Or(left, right) }, Type::Bool)
+            Kind::All(parts) | Kind::Any(parts) => {
+                let bound = parts.iter().map(|one| self.boolean(one, part(one)?));
+                let bound = bound.collect::<Result<_, _>>()?;
+                let is_all = matches!(expr.kind, Kind::All(_));
+                (if is_all { Bound::All(bound) } else { Bound::Any(bound) }, Type::Bool)
             }
             Kind::Compare(left, comparison, right) => {
                 let ((left, one), (right, other)) = (part(left)?, part(right)?);
@@ -364,10 +370,10 @@ impl Binder<'_> {
                 (Bound::Among { left, items, cased: *cased, negated: *negated }, Type::Bool)
             }
         };
-        if weight > WEIGHT {
+        if weight > WEIGHT || depth > DEPTH {
             return Err(self.mistake(expr.at, "InvalidArgument", "The expression is too large."));
         }
-        Ok(Typed { expr: Rc::new(bound), kind, weight })
+        Ok(Typed { expr: Rc::new(bound), kind, weight, depth: depth + 1 })
     }
 
     fn comparable(&self, at: usize, one: Type, other: Type) -> Result<(), Mistake> {

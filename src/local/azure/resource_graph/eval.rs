@@ -23,8 +23,8 @@ pub(super) enum Bound {
     Member(Rc<Bound>, String),
     Item(Rc<Bound>, usize),
     Call(Function, Vec<Rc<Bound>>),
-    And(Rc<Bound>, Rc<Bound>),
-    Or(Rc<Bound>, Rc<Bound>),
+    All(Vec<Rc<Bound>>),
+    Any(Vec<Rc<Bound>>),
     Compare(Rc<Bound>, Comparison, Rc<Bound>),
     Match(Rc<Bound>, Matching, Rc<Bound>),
     Among { left: Rc<Bound>, items: Vec<Rc<Bound>>, cased: bool, negated: bool },
@@ -101,22 +101,8 @@ impl Bound {
             Bound::Member(inner, name) => inner.value(row, now).member(name),
             Bound::Item(inner, at) => inner.value(row, now).item(*at),
             Bound::Call(function, items) => call(*function, items, row, now),
-            Bound::And(left, right) => match left.truth(row, now) {
-                Some(false) => Datum::Bool(false),
-                left => match (left, right.truth(row, now)) {
-                    (_, Some(false)) => Datum::Bool(false),
-                    (Some(true), Some(true)) => Datum::Bool(true),
-                    _ => Datum::Null,
-                },
-            },
-            Bound::Or(left, right) => match left.truth(row, now) {
-                Some(true) => Datum::Bool(true),
-                left => match (left, right.truth(row, now)) {
-                    (_, Some(true)) => Datum::Bool(true),
-                    (Some(false), Some(false)) => Datum::Bool(false),
-                    _ => Datum::Null,
-                },
-            },
+            Bound::All(parts) => chain(parts, false, row, now),
+            Bound::Any(parts) => chain(parts, true, row, now),
             Bound::Compare(left, comparison, right) => {
                 compare(&left.value(row, now), *comparison, &right.value(row, now))
             }
@@ -143,6 +129,20 @@ impl Bound {
             _ => None,
         }
     }
+}
+
+/// What several conditions come to together: the word that settles it, whatever the others are; null, if
+/// one of them is.
+fn chain(parts: &[Rc<Bound>], settles: bool, row: &dyn Cells, now: OffsetDateTime) -> Datum<'static> {
+    let mut end = Datum::Bool(!settles);
+    for part in parts {
+        match part.truth(row, now) {
+            Some(truth) if truth == settles => return Datum::Bool(settles),
+            Some(_) => {}
+            None => end = Datum::Null,
+        }
+    }
+    end
 }
 
 /// Two nulls are neither equal nor unequal; one null is unequal to everything else.

@@ -63,8 +63,8 @@ pub(super) enum Kind {
     Member(Box<Expr>, String),
     Item(Box<Expr>, usize),
     Call(String, Vec<Expr>),
-    And(Box<Expr>, Box<Expr>),
-    Or(Box<Expr>, Box<Expr>),
+    All(Vec<Expr>),
+    Any(Vec<Expr>),
     Compare(Box<Expr>, Comparison, Box<Expr>),
     Match { left: Box<Expr>, how: Matching, right: Box<Expr> },
     Among { left: Box<Expr>, items: Vec<Expr>, cased: bool, negated: bool },
@@ -137,6 +137,10 @@ impl Parser {
     fn mistake(&self, code: &'static str, at: usize) -> Mistake {
         let last = self.lexemes.len().saturating_sub(1);
         self.lexemes[at.min(last)].mistake(code)
+    }
+
+    fn too_deep(&self) -> Mistake {
+        self.mistake("ParserFailure", self.at).saying("The query is nested too deeply.")
     }
 
     fn unexpected(&self, expected: &str) -> Mistake {
@@ -269,25 +273,35 @@ impl Parser {
 
     fn either(&mut self) -> Result<Expr, Mistake> {
         if self.depth == DEPTH {
-            return Err(self.mistake("ParserFailure", self.at).saying("The query is nested too deeply."));
+            return Err(self.too_deep());
         }
         self.depth += 1;
-        let mut left = self.both()?;
-        while self.keyword("or") {
-            let at = self.at - 1;
-            left = Expr { at, kind: Kind::Or(Box::new(left), Box::new(self.both()?)) };
-        }
+        let either = self.chain("or", Self::both, Kind::Any);
         self.depth -= 1;
-        Ok(left)
+        either
     }
 
     fn both(&mut self) -> Result<Expr, Mistake> {
-        let mut left = self.comparison()?;
-        while self.keyword("and") {
-            let at = self.at - 1;
-            left = Expr { at, kind: Kind::And(Box::new(left), Box::new(self.comparison()?)) };
+        self.chain("and", Self::comparison, Kind::All)
+    }
+
+    /// One part, or several with a word between them: a list, so that long chains are not deep.
+    fn chain(
+        &mut self,
+        word: &str,
+        part: impl Fn(&mut Self) -> Result<Expr, Mistake>,
+        kind: impl Fn(Vec<Expr>) -> Kind,
+    ) -> Result<Expr, Mistake> {
+        let first = part(self)?;
+        let at = self.at;
+        if !self.keyword(word) {
+            return Ok(first);
         }
-        Ok(left)
+        let mut parts = vec![first, part(self)?];
+        while self.keyword(word) {
+            parts.push(part(self)?);
+        }
+        Ok(Expr { at, kind: kind(parts) })
     }
 
     fn comparison(&mut self) -> Result<Expr, Mistake> {
@@ -338,7 +352,7 @@ impl Parser {
     /// A value, and the way into it.
     fn path(&mut self) -> Result<Expr, Mistake> {
         let mut value = self.single()?;
-        loop {
+        for _ in 0..DEPTH {
             if self.sign(&["."]).is_some() {
                 let at = self.at;
                 let name = self.word("a name")?;
@@ -360,6 +374,7 @@ impl Parser {
                 return Ok(value);
             }
         }
+        Err(self.too_deep())
     }
 
     fn single(&mut self) -> Result<Expr, Mistake> {
