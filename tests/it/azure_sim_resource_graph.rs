@@ -317,6 +317,16 @@ async fn a_caller_has_so_many_queries_in_a_window() {
     assert_eq!(status, 200);
     pass(3).await;
     assert_eq!(ask(&sim, HUBS, json!({})).await.headers["x-ms-user-quota-remaining"], "14");
+
+    let sim = Sim::new(Settings::immediate());
+    for _ in 0..20 {
+        let answer = ask(&sim, HUBS, json!({})).await;
+        assert_eq!(
+            (answer.status, &answer.headers["x-ms-user-quota-remaining"][..]),
+            (200, "15"),
+            "not counted"
+        );
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -222,7 +222,7 @@ impl FaultKind {
                 call.method == "POST"
                     && (path.ends_with("/exportdevices") || path.ends_with("/importdevices"))
             }
-            Self::TruncateResult => call.method == "POST" && super::router::is_resource_graph(&path),
+            Self::TruncateResult => call.method == "POST" && super::resource_graph::is_at(&path),
             Self::DuplicateEvent | Self::LoseEvent | Self::LateEvent => write || delete,
             Self::Throttle
             | Self::ServerError

@@ -16,7 +16,7 @@ use super::{
     answer::{Answer, HubError, Reply, http_date, iso},
     call::{self, Call, Caller},
     faults::{Fault, FaultKind, Hits, Subject},
-    graph, resources,
+    graph, resource_graph, resources,
     settings::seconds,
     sim, sim_data, throttle,
 };
@@ -307,11 +307,6 @@ fn names_its_operation(call: &Call) -> bool {
         && (call.method != "GET" || kind == "operationResults")
 }
 
-/// Whether a path is that of Resource Graph.
-pub(super) fn is_resource_graph(path: &str) -> bool {
-    path.eq_ignore_ascii_case("/providers/Microsoft.ResourceGraph/resources")
-}
-
 /// What kind of thing a path is about: the innermost type's last word.
 fn kind(path: &str) -> String {
     let parts: Vec<&str> = path.split('/').filter(|part| !part.is_empty()).collect();
@@ -398,7 +393,7 @@ fn remaining_headers(reply: Reply, call: &Call, remaining: u64) -> Reply {
         return reply.with("x-ms-ratelimit-remaining-subscription-resource-requests", remaining.to_string());
     }
     // What is asked of no subscription is counted for the whole directory.
-    if is_resource_graph(&call.path) {
+    if resource_graph::is_at(&call.path) {
         return reply.with("x-ms-ratelimit-remaining-tenant-resource-requests", remaining.to_string());
     }
     let (own, global) = match throttle::kind(&call.method) {

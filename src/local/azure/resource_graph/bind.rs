@@ -89,7 +89,10 @@ pub(super) fn bind(query: &Query) -> Result<Plan, Mistake> {
 
 impl Column {
     fn made(name: &str, at: usize, kind: Type) -> Self {
-        Self { name: name.to_owned(), value: Typed { expr: Rc::new(Bound::Column(at)), kind, weight: 1, depth: 1 } }
+        Self {
+            name: name.to_owned(),
+            value: Typed { expr: Rc::new(Bound::Column(at)), kind, weight: 1, depth: 1 },
+        }
     }
 }
 
@@ -290,7 +293,8 @@ impl Binder<'_> {
     }
 
     fn expr(&self, expr: &Expr) -> Result<Typed, Mistake> {
-        let constant = |value, kind| Typed { expr: Rc::new(Bound::Constant(value)), kind, weight: 1, depth: 1 };
+        let constant =
+            |value, kind| Typed { expr: Rc::new(Bound::Constant(value)), kind, weight: 1, depth: 1 };
         let (mut weight, mut depth) = (1_usize, 0);
         let mut part = |inner: &Expr| -> Result<(Rc<Bound>, Type), Mistake> {
             let Typed { expr, kind, weight: own, depth: below } = self.expr(inner)?;

@@ -38,7 +38,12 @@ use tables::Table;
 const PAGE: usize = 100;
 const MOST: usize = 1000;
 /// The versions of this operation, oldest first; those before the second answer with tables by default.
-const VERSIONS: [&str; 5] = ["2019-04-01", "2021-03-01", "2021-06-01-preview", "2022-10-01", "2024-04-01"];
+const VERSIONS: [&str; 4] = ["2019-04-01", "2021-03-01", "2021-06-01-preview", "2022-10-01"];
+
+/// Whether a path is that of Resource Graph.
+pub(super) fn is_at(path: &str) -> bool {
+    path.eq_ignore_ascii_case("/providers/Microsoft.ResourceGraph/resources")
+}
 
 /// The service's error.
 fn refused(call: &Call, status: u16, code: &str, details: Vec<Value>) -> Reply {
@@ -91,8 +96,10 @@ impl Azure {
         }
         let settings = &self.inner.settings;
         let mut state = self.lock();
-        let mut left = state.graph_quotas.take(&call.caller.object, call.now, &settings.resource_graph);
-        left.is_over &= settings.throttling.enabled;
+        let left = match settings.throttling.enabled {
+            true => state.graph_quotas.take(&call.caller.object, call.now, &settings.resource_graph),
+            false => Left::everything(&settings.resource_graph),
+        };
         let reply = if left.is_over {
             state.counters.throttled += 1;
             let text = "Client application has been throttled and should not attempt to repeat the request until an \

@@ -26,6 +26,13 @@ pub(super) struct Left {
     pub(super) is_over: bool,
 }
 
+impl Left {
+    /// What a caller has left whose queries nobody counts.
+    pub(super) fn everything(settings: &ResourceGraphSettings) -> Self {
+        Self { queries: settings.queries, resets_after: seconds(settings.window_seconds), is_over: false }
+    }
+}
+
 impl Quotas {
     /// Takes one query from what a caller has left.
     pub(super) fn take(

@@ -53,26 +53,25 @@ pub(super) fn run<'a>(
     now: OffsetDateTime,
     page: Page,
 ) -> Answered {
-    let mut table = Some(table.map(Row::Resource));
-    let mut rows: Vec<Row<'a>> = Vec::new();
-    let is_true =
-        |row: &Row<'a>, condition: &Bound| row.show(|cells| condition.truth(cells, now)) == Some(true);
-    for step in &plan.steps {
-        match (step, table.take()) {
-            (Step::Filter(condition), Some(all)) => {
-                rows = all.filter(|row| is_true(row, condition)).collect();
-                continue;
-            }
-            (_, all) => rows.extend(all.into_iter().flatten()),
-        }
+    // The filters at the beginning, row by row, so that what a row shows is made once for all of them.
+    let first =
+        plan.steps.iter().position(|step| !matches!(step, Step::Filter(_))).unwrap_or(plan.steps.len());
+    let (filters, rest) = plan.steps.split_at(first);
+    let passes = |cells: &dyn Cells, step: &Step| match step {
+        Step::Filter(condition) => condition.truth(cells, now) == Some(true),
+        _ => true,
+    };
+    let table = table.map(Row::Resource);
+    let mut rows: Vec<Row<'a>> =
+        table.filter(|row| row.show(|cells| filters.iter().all(|step| passes(cells, step)))).collect();
+    for step in rest {
         match step {
-            Step::Filter(condition) => rows.retain(|row| is_true(row, condition)),
+            Step::Filter(_) => rows.retain(|row| row.show(|cells| passes(cells, step))),
             Step::Sort(keys) => rows = sorted(rows, keys, now),
             Step::Take(count) => rows.truncate(*count),
             Step::Group { by, folds } => rows = grouped(&rows, by, folds, now),
         }
     }
-    rows.extend(table.into_iter().flatten());
     let shown = rows.iter().skip(page.skip).take(page.top).map(|row| {
         row.show(|cells| {
             let values = plan.columns.iter().map(|column| column.value.expr.value(cells, now).into_json());
