@@ -106,7 +106,7 @@ fn router(cloud: &Cloud, profiles: &Path, queue: Arc<Recorder>, parked: Arc<Park
         client_id: Some(OWN_CLIENT.parse().unwrap()),
         telemetry: Telemetry::default(),
         exports_seen_to: Mutex::default(),
-        resync_source: hubward::fleet::Source::List,
+        resync_source: hubward::fleet::Source::Graph,
     };
     functions::runtime(Arc::new(app)).into_router()
 }

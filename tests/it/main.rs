@@ -11,6 +11,7 @@ mod azure_sim_hubs;
 mod azure_sim_jobs;
 mod azure_sim_proof;
 mod azure_sim_recordings;
+mod azure_sim_resource_graph;
 mod azure_sim_support;
 mod azure_sim_targets;
 mod azurite;

@@ -1,19 +1,12 @@
 //! The fleet is compared with its profiles: what that costs, what is looked at, and what is left alone.
 
-use std::{
-    collections::{BTreeMap, VecDeque},
-    sync::{Arc, Mutex},
-};
+use std::collections::BTreeSet;
 
-use axum::{Json, Router, extract::State, http::StatusCode, response::IntoResponse, routing::post};
 use hubward::{
-    arm::{ArmClient, ArmError, ArmReader, AzureClock},
+    arm::ArmError,
     desired::DesiredState,
     fleet::{self, FleetReport, Source, Standing, Survey},
-    local::{
-        azure::{Fault, FaultKind},
-        in_process::InProcess,
-    },
+    local::azure::{Fault, FaultKind, ResourceGraphSettings, Settings, World},
     outcomes::{Word, store::OutcomeStore},
     work::{Reason, WorkItem},
 };
@@ -24,126 +17,22 @@ use uuid::Uuid;
 use crate::{
     functions::{Functions, item, store},
     support::{
-        cloud::{Cloud, START, SimCredential, pass},
+        cloud::{Cloud, START, pass},
         portal::Portal,
         world::hub_id,
     },
 };
 
-const ARM: &str = "127.0.0.1:4101";
 const GRAPH: &str = "/providers/Microsoft.ResourceGraph/resources";
 
-/// What goes wrong with one answer of Resource Graph.
-#[derive(Clone, Copy)]
-enum Twist {
-    Throttled,
-    LastOfQuota,
-    Cut,
-    Forbidden,
-}
-
-/// Resource Graph with just these rows, in pages, beside the simulated Resource Manager.
-struct Graph {
-    hubs: Vec<Value>,
-    grants: Vec<Value>,
-    twists: Mutex<VecDeque<Twist>>,
-    asked: Mutex<u64>,
-}
-
-impl Graph {
-    /// What Azure has now, with ids in another case.
-    fn of(cloud: &Cloud) -> Self {
-        let state = cloud.azure.state();
-        let mut grants: BTreeMap<String, Vec<Value>> = BTreeMap::new();
-        for grant in state["roleAssignments"].as_array().unwrap() {
-            let own = &grant["properties"];
-            let packed = json!({"id": grant["id"].as_str().unwrap().to_uppercase(), "scope": own["scope"],
-                "role": own["roleDefinitionId"], "on": own["createdOn"], "is": own["condition"], "for": own["description"]});
-            grants.entry(own["principalId"].as_str().unwrap().to_owned()).or_default().push(packed);
-        }
-        let grants = grants.into_iter().map(|(id, grants)| json!({"id": id, "grants": grants})).collect();
-        let upper = |hub: &Value| {
-            let mut hub = hub.clone();
-            let id = hub["id"].as_str().unwrap();
-            hub["id"] = id.replace("resourceGroups", "resourcegroups").replace("IotHubs", "IOTHUBS").into();
-            hub.as_object_mut().unwrap().remove("etag");
-            hub
-        };
-        let hubs = state["hubs"].as_array().unwrap().iter().map(upper).collect();
-        Self { hubs, grants, twists: Mutex::default(), asked: Mutex::default() }
-    }
-
-    /// The one hub that there is, as often as this.
-    fn times(mut self, count: usize) -> Self {
-        let (hub, grants) = (self.hubs.remove(0), self.grants.remove(0));
-        let (name, principal) = (hub["name"].as_str().unwrap(), grants["id"].as_str().unwrap());
-        let (hub, grants) = (hub.to_string(), grants.to_string());
-        for at in 0..count {
-            let own = Uuid::from_u128(at as u128 + 1).to_string();
-            let text = hub.replace(name, &format!("plant{at:05}")).replace(principal, &own);
-            self.hubs.push(serde_json::from_str(&text).unwrap());
-            self.grants.push(serde_json::from_str(&grants.replace(principal, &own)).unwrap());
-        }
-        self
-    }
-
-    fn twisted(self, twists: impl IntoIterator<Item = Twist>) -> Self {
-        Self { twists: Mutex::new(twists.into_iter().collect()), ..self }
-    }
-
-    /// A client of it.
-    fn reader(self: &Arc<Self>, cloud: &Cloud) -> ArmReader {
-        let router = Router::new()
-            .route(GRAPH, post(answer))
-            .with_state(self.clone())
-            .fallback_service(cloud.azure.arm_router());
-        let transport = InProcess::new().with(ARM, router);
-        ArmReader::new(ArmClient::new(
-            format!("http://{ARM}").parse().unwrap(),
-            "https://management.azure.com/.default".into(),
-            Arc::new(SimCredential(cloud.azure.clone())),
-            Arc::new(transport),
-            AzureClock::starting_at(cloud.clock.now()),
-        ))
-    }
-}
-
-async fn answer(State(graph): State<Arc<Graph>>, Json(body): Json<Value>) -> axum::response::Response {
-    *graph.asked.lock().unwrap() += 1;
-    let twist = graph.twists.lock().unwrap().pop_front();
-    let quota = |left: &'static str| {
-        [("x-ms-user-quota-remaining", left), ("x-ms-user-quota-resets-after", "00:00:05")]
-    };
-    let query = body["query"].as_str().unwrap();
-    assert!(query.contains("order by id"), "pages of an unordered query overlap: {query}");
-    let rows = if query.starts_with("resources") { &graph.hubs } else { &graph.grants };
-    let top = usize::try_from(body["options"]["$top"].as_u64().unwrap()).unwrap();
-    let from: usize = body["options"]["$skipToken"].as_str().map_or(0, |token| token.parse().unwrap());
-    let page: Vec<&Value> = rows.iter().skip(from).take(top).collect();
-    let next = from + page.len();
-    let mut json =
-        json!({"totalRecords": rows.len(), "count": page.len(), "resultTruncated": "false", "data": page});
-    if next < rows.len() {
-        json["$skipToken"] = next.to_string().into();
-    }
-    match twist {
-        Some(Twist::Throttled) => (StatusCode::TOO_MANY_REQUESTS, quota("0")).into_response(),
-        Some(Twist::Forbidden) => {
-            let error = json!({"error": {"code": "AuthorizationFailed", "message": "no"}});
-            (StatusCode::FORBIDDEN, Json(error)).into_response()
-        }
-        Some(Twist::Cut) => {
-            json["resultTruncated"] = "true".into();
-            json.as_object_mut().unwrap().remove("$skipToken");
-            (quota("9"), Json(json)).into_response()
-        }
-        Some(Twist::LastOfQuota) => (quota("0"), Json(json)).into_response(),
-        None => (quota("9"), Json(json)).into_response(),
-    }
-}
-
 async fn one_hub_in_order() -> Cloud {
-    let cloud = Cloud::quick(hubward::desired::sample());
+    one_hub_with(ResourceGraphSettings::default()).await
+}
+
+/// One hub, onboarded for long, and a Resource Graph like this.
+async fn one_hub_with(resource_graph: ResourceGraphSettings) -> Cloud {
+    let settings = Settings { hub_update_seconds: 0.5, resource_graph, ..Settings::default() };
+    let cloud = Cloud::with(settings, World::reference(), hubward::desired::sample());
     let hub = cloud.new_hub("hub1").await;
     cloud.settle_ok(&hub, "onboarded").await;
     // Its grant is older than what a hub may take to notice it.
@@ -151,8 +40,13 @@ async fn one_hub_in_order() -> Cloud {
     cloud
 }
 
-async fn survey(cloud: &Cloud, reader: &ArmReader, source: Source) -> Result<Survey, ArmError> {
-    fleet::survey(reader, &cloud.state, source, Uuid::from_u128(7)).await
+/// The fleet is to have so many hubs: all others are as the one that was onboarded.
+async fn grow(cloud: &Cloud, hubs: usize) {
+    cloud.sim("POST", "hubs/hub1/copies", json!({"count": hubs - 1, "prefix": "plant"})).await;
+}
+
+async fn survey(cloud: &Cloud, source: Source) -> Result<Survey, ArmError> {
+    fleet::survey(cloud.arm.reader(), &cloud.state, source, Uuid::from_u128(7)).await
 }
 
 fn in_sync(report: &FleetReport) -> usize {
@@ -161,15 +55,16 @@ fn in_sync(report: &FleetReport) -> usize {
 
 #[tokio::test(start_paused = true)]
 async fn a_fleet_that_is_in_order_costs_a_few_pages_and_no_look() {
-    let cloud = one_hub_in_order().await;
+    let mut cloud = one_hub_in_order().await;
     for (hubs, most) in [(1_000, 5), (10_000, 50)] {
-        let graph = Arc::new(Graph::of(&cloud).times(hubs));
-        let reader = graph.reader(&cloud);
-        let Survey { mut report, left_behind } = survey(&cloud, &reader, Source::Graph).await.unwrap();
+        grow(&cloud, hubs).await;
+        cloud.restart();
+        let Survey { mut report, left_behind } = survey(&cloud, Source::Graph).await.unwrap();
         assert_eq!((report.hubs.len(), in_sync(&report)), (hubs, hubs), "{:?}", report.hubs[0]);
         assert!(report.calls <= most, "{} calls for {hubs} hubs", report.calls);
-        assert_eq!(report.calls, *graph.asked.lock().unwrap(), "every call is one of these");
-        assert_eq!(report.calls, reader.client().calls().values().sum::<u64>());
+        let calls = cloud.arm.reader().client().calls();
+        let (labels, counts): (Vec<_>, Vec<u64>) = calls.into_iter().unzip();
+        assert_eq!((labels.len(), counts), (1, vec![report.calls]), "a query, and nothing else: {labels:?}");
         assert!(fleet::nominate(&mut report, None, &cloud.state).is_empty());
         assert!(report.stopped.is_none() && left_behind.is_empty() && report.unread.is_empty());
     }
@@ -178,14 +73,25 @@ async fn a_fleet_that_is_in_order_costs_a_few_pages_and_no_look() {
 #[tokio::test(start_paused = true)]
 async fn the_few_that_differ_among_many_are_found() {
     let cloud = one_hub_in_order().await;
-    let mut graph = Graph::of(&cloud).times(300);
-    graph.hubs[17]["properties"]["routing"]["routes"] = json!([]);
-    graph.hubs[101]["identity"] = json!({"type": "None"});
-    graph.grants.remove(202);
-    let reader = Arc::new(graph).reader(&cloud);
-    let Survey { mut report, .. } = survey(&cloud, &reader, Source::Graph).await.unwrap();
-    let mut hubs = fleet::nominate(&mut report, None, &cloud.state);
-    hubs.sort();
+    grow(&cloud, 300).await;
+    let none = json!({"routes": [], "endpoints": {"eventHubs": []}});
+    let changes = [
+        ("plant00017", json!({"properties": {"routing": {"routes": []}}, "wait": true})),
+        ("plant00101", json!({"identity": {"type": "None"}, "properties": {"routing": none}, "wait": true})),
+    ];
+    for (name, change) in changes {
+        cloud.sim("PATCH", &format!("hubs/{name}"), change).await;
+    }
+    let grants = cloud.grants();
+    let is_of = |grant: &&Value| {
+        grant["properties"]["description"].as_str().is_some_and(|text| text.contains("/plant00202 "))
+    };
+    let grant = grants.iter().find(is_of).expect("a copy's grant names the copy");
+    let (status, _) = cloud.call("DELETE", grant["id"].as_str().unwrap(), "2022-04-01", &Value::Null).await;
+    assert_eq!(status, 200);
+
+    let Survey { mut report, .. } = survey(&cloud, Source::Graph).await.unwrap();
+    let hubs: BTreeSet<_> = fleet::nominate(&mut report, None, &cloud.state).into_iter().collect();
     let names: Vec<&str> = hubs.iter().map(|hub| hub.name()).collect();
     assert_eq!(names, ["plant00017", "plant00101", "plant00202"]);
     assert_eq!(in_sync(&report), 297);
@@ -193,44 +99,52 @@ async fn the_few_that_differ_among_many_are_found() {
 
 #[tokio::test(start_paused = true)]
 async fn resource_graph_is_asked_no_more_than_it_likes_and_believed_no_more_than_it_says() {
-    let cloud = one_hub_in_order().await;
+    // One query in five seconds: somebody else has had it, so both of ours wait.
+    let cloud = one_hub_with(ResourceGraphSettings { queries: 1, ..Default::default() }).await;
+    let query = json!({"query": "resources | count"});
+    assert_eq!(cloud.call("POST", GRAPH, "2022-10-01", &query).await.0, 200);
+    assert_eq!(cloud.call("POST", GRAPH, "2022-10-01", &query).await.0, 429);
     let started = tokio::time::Instant::now();
-    let graph = Arc::new(Graph::of(&cloud).twisted([Twist::LastOfQuota, Twist::Throttled]));
-    let found = survey(&cloud, &graph.reader(&cloud), Source::Graph).await.unwrap();
+    let found = survey(&cloud, Source::Graph).await.unwrap();
     assert_eq!(in_sync(&found.report), 1);
     assert!(started.elapsed().as_secs() >= 10, "it asked for five seconds, twice");
 
-    let graph = Arc::new(Graph::of(&cloud).twisted([Twist::Cut]));
-    let error = survey(&cloud, &graph.reader(&cloud), Source::Graph).await.unwrap_err();
+    let cloud = one_hub_in_order().await;
+    let graph = |kind| Fault::new(kind).on("POST", "Microsoft.ResourceGraph");
+    cloud.azure.inject(graph(FaultKind::TruncateResult));
+    let error = survey(&cloud, Source::Graph).await.unwrap_err();
     assert!(error.to_string().contains("rows are missing"), "{error}");
 
     // Few subscriptions: lists stand in for it.
-    let graph = Arc::new(Graph::of(&cloud).twisted([Twist::Forbidden]));
-    let reader = graph.reader(&cloud);
-    assert!(survey(&cloud, &reader, Source::Graph).await.is_err());
-    let graph = Arc::new(Graph::of(&cloud).twisted([Twist::Forbidden]));
-    let found = survey(&cloud, &graph.reader(&cloud), Source::Auto).await.unwrap();
+    cloud.azure.inject(graph(FaultKind::Deny).times(2));
+    assert!(survey(&cloud, Source::Graph).await.is_err());
+    let found = survey(&cloud, Source::Auto).await.unwrap();
     assert_eq!(in_sync(&found.report), 1);
 }
 
 #[tokio::test(start_paused = true)]
 async fn what_resource_graph_shows_late_leads_to_a_look_and_to_no_write() {
-    let cloud = one_hub_in_order().await;
+    let late = ResourceGraphSettings { resources_lag_seconds: 240.0, ..Default::default() };
+    let cloud = one_hub_with(late).await;
     let hub = hub_id("hub1");
-    let mut graph = Graph::of(&cloud);
-    graph.hubs[0]["properties"]["routing"]["routes"] = json!([]);
-    let reader = Arc::new(graph).reader(&cloud);
-    let Survey { mut report, .. } = survey(&cloud, &reader, Source::Graph).await.unwrap();
+    Portal::new(&cloud, &hub).await.undo().await;
+    pass(140).await;
+    cloud.settle_ok(&hub, "repaired meanwhile").await;
+    pass(90).await;
+    let Survey { mut report, .. } = survey(&cloud, Source::Graph).await.unwrap();
     assert_eq!(fleet::nominate(&mut report, None, &cloud.state), std::slice::from_ref(&hub));
     let puts = cloud.count("hubPuts");
     assert_eq!(cloud.look(&hub).await.outcome.name(), "InSync");
     assert_eq!(cloud.count("hubPuts"), puts);
+}
 
-    // A hub that it does not show has gone nowhere: it is looked for, and its grants stay.
-    let graph = Arc::new(Graph { hubs: Vec::new(), ..Graph::of(&cloud) });
-    let found = survey(&cloud, &graph.reader(&cloud), Source::Graph).await.unwrap();
+#[tokio::test(start_paused = true)]
+async fn a_hub_that_resource_graph_does_not_show_yet_has_gone_nowhere() {
+    let late = ResourceGraphSettings { resources_lag_seconds: 86_400.0, ..Default::default() };
+    let cloud = one_hub_with(late).await;
+    let found = survey(&cloud, Source::Graph).await.unwrap();
     assert_eq!(found.report.hubs.len(), 1, "a subscription without a hub is listed");
-    assert!(found.left_behind.is_empty());
+    assert!(found.left_behind.is_empty(), "its grants are shown, and stay");
     assert_eq!(cloud.grants().len(), 1);
 }
 
@@ -242,8 +156,7 @@ async fn a_subscription_that_cannot_be_read_is_told_and_the_others_go_on() {
         .replace(&format!("    - {own}\n"), &format!("    - {own}\n    - {strange}\n"));
     let state = DesiredState::parse(&document).unwrap();
     for source in [Source::List, Source::Graph] {
-        let reader = Arc::new(Graph::of(&cloud)).reader(&cloud);
-        let found = fleet::survey(&reader, &state, source, Uuid::from_u128(7)).await.unwrap();
+        let found = fleet::survey(cloud.arm.reader(), &state, source, Uuid::from_u128(7)).await.unwrap();
         assert_eq!(in_sync(&found.report), 1, "{source:?}");
         assert_eq!(found.report.unread.keys().collect::<Vec<_>>(), [strange], "{source:?}");
     }
@@ -401,6 +314,7 @@ async fn in_quiet_hours_drift_waits_and_new_hubs_do_not() {
 async fn a_run_takes_a_server_error_as_it_takes_any() {
     let functions = onboarded(hubward::desired::sample(), &["hub1"]).await;
     Portal::new(&functions.cloud, &hub_id("hub1")).await.undo().await;
+    functions.cloud.azure.inject(Fault::new(FaultKind::ServerError).on("POST", "Microsoft.ResourceGraph"));
     functions.cloud.azure.inject(Fault::new(FaultKind::ServerError).on("GET", "IotHubs"));
     assert_eq!(resync(&functions).await.0, 200);
     assert!(work_off(&functions).await.last().unwrap().ends_with(": Changed"));

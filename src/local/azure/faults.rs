@@ -104,6 +104,8 @@ pub enum FaultKind {
     FailJob,
     /// This export or import takes `seconds` longer (default 600).
     SlowJob,
+    /// Resource Graph leaves out half of the page's rows and gives no way to them.
+    TruncateResult,
 }
 
 impl Fault {
@@ -220,6 +222,7 @@ impl FaultKind {
                 call.method == "POST"
                     && (path.ends_with("/exportdevices") || path.ends_with("/importdevices"))
             }
+            Self::TruncateResult => call.method == "POST" && super::resource_graph::is_at(&path),
             Self::DuplicateEvent | Self::LoseEvent | Self::LateEvent => write || delete,
             Self::Throttle
             | Self::ServerError

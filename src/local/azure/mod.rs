@@ -22,6 +22,7 @@ mod answer;
 mod blob;
 mod blob_service;
 mod call;
+mod changes;
 mod cosmos;
 mod cosmos_roles;
 mod data_plane;
@@ -39,6 +40,7 @@ mod permissions;
 mod random;
 mod registry;
 mod registry_import;
+mod resource_graph;
 mod resources;
 mod role_definitions;
 mod roles;
@@ -62,7 +64,10 @@ pub use call::Scheme;
 pub use events::{EventSink, HttpEventSink};
 pub use faults::{Fault, FaultKind, Matching};
 pub use samples::OUTCOMES_CONTAINER;
-pub use settings::{EndpointValidation, EventSettings, FailureShape, RefusalCodes, Settings, Throttling};
+pub use settings::{
+    EndpointValidation, EventSettings, FailureShape, RefusalCodes, ResourceGraphSettings, Settings,
+    Throttling,
+};
 pub use world::{
     Assignment, AuthorizationRule, CallerIdentity, CallerPermission, CosmosAccount, CosmosDatabase,
     EventHubNamespace, ResourceGroup, ServiceBusNamespace, StorageAccount, Subscription, UserIdentity, World,
@@ -272,7 +277,7 @@ fn build(settings: &Settings, world: &World, now: OffsetDateTime) -> State {
         let Some(role) = role_definitions::definition(&grant.role) else { continue };
         let name = grant.name.clone().unwrap_or_else(|| state.random.guid());
         let grant = roles::Assignment::of_old(grant, name, role, old);
-        state.assignments.insert(grant.id().to_ascii_lowercase(), grant);
+        state.assignments.found(grant.id().to_ascii_lowercase(), grant);
     }
     state
 }

@@ -37,48 +37,83 @@ impl State {
 
     /// Whether a caller may do something in Resource Manager to what is at a path.
     pub(super) fn may(&self, caller: &Caller, action: &str, path: &str, now: OffsetDateTime) -> bool {
-        self.entries(caller, path, now).iter().any(|entry| {
-            let any = |patterns: &[&str]| patterns.iter().any(|pattern| covers(pattern, action));
-            any(&entry.actions) && !any(&entry.not_actions)
-        })
+        self.rights(caller, now).may(action, &path.to_ascii_lowercase())
     }
 
     fn entries(&self, caller: &Caller, scope: &str, now: OffsetDateTime) -> Vec<Entry<'_>> {
         let here = scope.to_ascii_lowercase();
-        let mut entries = Vec::new();
+        let held = self.rights(caller, now).0.into_iter();
+        held.filter(|(scope, _)| is_within(&here, scope)).map(|(_, entry)| entry).collect()
+    }
+
+    /// Everything that a caller may do anywhere.
+    pub(super) fn rights(&self, caller: &Caller, now: OffsetDateTime) -> Rights<'_> {
+        let mut held = Vec::new();
         match self.limits.get(&caller.object.to_ascii_lowercase()) {
-            None => entries.push(Entry {
-                actions: vec!["*"],
-                not_actions: Vec::new(),
-                data_actions: vec!["*"],
-                not_data_actions: Vec::new(),
-            }),
-            Some(own) => {
-                let good = own.iter().filter(|entry| is_within(&here, &entry.scope.to_ascii_lowercase()));
-                for entry in good {
-                    entries.push(Entry {
-                        actions: texts(&entry.actions),
-                        not_actions: texts(&entry.not_actions),
-                        data_actions: texts(&entry.data_actions),
-                        not_data_actions: texts(&entry.not_data_actions),
-                    });
-                }
-            }
+            None => held.push((
+                String::new(),
+                Entry {
+                    actions: vec!["*"],
+                    not_actions: Vec::new(),
+                    data_actions: vec!["*"],
+                    not_data_actions: Vec::new(),
+                },
+            )),
+            Some(own) => held.extend(own.iter().map(|entry| {
+                let scope = entry.scope.to_ascii_lowercase();
+                let entry = Entry {
+                    actions: texts(&entry.actions),
+                    not_actions: texts(&entry.not_actions),
+                    data_actions: texts(&entry.data_actions),
+                    not_data_actions: texts(&entry.not_data_actions),
+                };
+                (scope, entry)
+            })),
         }
-        let held = self.assignments.values().filter(|grant| {
-            grant.principal.eq_ignore_ascii_case(&caller.object)
-                && grant.effective <= now
-                && is_within(&here, &grant.scope.to_ascii_lowercase())
-        });
-        for role in held.filter_map(|grant| role_definitions::definition(&grant.role)) {
-            entries.push(Entry {
+        let grants = self
+            .assignments
+            .values()
+            .filter(|grant| grant.principal.eq_ignore_ascii_case(&caller.object) && grant.effective <= now);
+        held.extend(grants.filter_map(|grant| {
+            let role = role_definitions::definition(&grant.role)?;
+            let entry = Entry {
                 actions: role.actions.to_vec(),
                 not_actions: role.not_actions.to_vec(),
                 data_actions: role.data_actions.to_vec(),
                 not_data_actions: Vec::new(),
-            });
-        }
-        entries
+            };
+            Some((grant.scope.to_ascii_lowercase(), entry))
+        }));
+        Rights(held)
+    }
+}
+
+/// What a caller may do, by lower-cased scopes.
+pub(super) struct Rights<'a>(Vec<(String, Entry<'a>)>);
+
+impl Rights<'_> {
+    /// Whether it may do something to what has this lower-cased id.
+    pub(super) fn may(&self, action: &str, id: &str) -> bool {
+        self.0.iter().any(|(scope, entry)| {
+            let any = |patterns: &[&str]| patterns.iter().any(|pattern| covers(pattern, action));
+            is_within(id, scope) && any(&entry.actions) && !any(&entry.not_actions)
+        })
+    }
+
+    /// Whether it may do everything everywhere, so that nothing need be asked one by one.
+    pub(super) fn is_everything(&self) -> bool {
+        self.0.iter().any(|(scope, entry)| {
+            scope.is_empty() && entry.actions.contains(&"*") && entry.not_actions.is_empty()
+        })
+    }
+
+    /// Whether it may read anything at, above or below this lower-cased scope.
+    pub(super) fn reads_in(&self, here: &str) -> bool {
+        self.0.iter().any(|(scope, entry)| {
+            let reads =
+                |pattern: &&str| pattern.ends_with('*') || pattern.to_ascii_lowercase().ends_with("/read");
+            (is_within(here, scope) || is_within(scope, here)) && entry.actions.iter().any(reads)
+        })
     }
 }
 

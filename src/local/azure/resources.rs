@@ -50,7 +50,7 @@ impl Identity {
         self.id.rsplit('/').next().unwrap_or_default()
     }
 
-    fn view(&self, tenant: &str) -> Value {
+    pub(super) fn view(&self, tenant: &str) -> Value {
         json!({
             "location": self.location,
             "tags": self.tags,

@@ -70,6 +70,12 @@ impl Assignment {
         }
     }
 
+    /// The same grant for the principal of a copy of a hub, whose id stands where the hub's stood.
+    pub(super) fn of_copy(&self, principal: &str, name: String, hub: &str, copy: &str) -> Self {
+        let description = self.description.as_str().map(|text| text.replace(hub, copy));
+        Self { principal: principal.to_owned(), name, description: description.into(), ..self.clone() }
+    }
+
     pub(super) fn id(&self) -> String {
         format!("{}/providers/Microsoft.Authorization/roleAssignments/{}", self.scope, self.name)
     }
@@ -146,7 +152,7 @@ impl Azure {
                 Ok(Reply::json(200, found.view(false)))
             }
             ("DELETE", "roleassignments", [name]) => {
-                let Some(gone) = state.assignments.remove(&assignment_key(scope, name)) else {
+                let Some(gone) = state.assignments.remove(call.now, &assignment_key(scope, name)) else {
                     return Ok(Reply::empty(204));
                 };
                 let what = Happening::of(
@@ -258,7 +264,7 @@ impl Azure {
             "Microsoft.Authorization/roleAssignments/write",
             existed,
         );
-        state.assignments.insert(key, grant);
+        state.assignments.insert(call.now, key, grant);
         state.emit(&what, call.now, &settings.events);
         Ok(Reply::json(201, view))
     }

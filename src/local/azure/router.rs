@@ -16,7 +16,7 @@ use super::{
     answer::{Answer, HubError, Reply, http_date, iso},
     call::{self, Call, Caller},
     faults::{Fault, FaultKind, Hits, Subject},
-    graph, resources,
+    graph, resource_graph, resources,
     settings::seconds,
     sim, sim_data, throttle,
 };
@@ -272,6 +272,9 @@ impl Azure {
             Some(at) if words.get(at + 1) == Some(&"microsoft.devices") => {
                 self.devices(call, &scope_of(at), &words[at + 2..])
             }
+            Some(at) if words.get(at + 1) == Some(&"microsoft.resourcegraph") => {
+                self.resource_graph(call, &words[at + 2..])
+            }
             Some(at) if words.get(at + 1) == Some(&"microsoft.insights") => self.activity(call),
             Some(at) if words.get(at + 1) == Some(&"microsoft.documentdb") => self.documents(call),
             Some(_) => match self.target_keys(call).or_else(|| self.network(call)) {
@@ -388,6 +391,10 @@ fn remaining_headers(reply: Reply, call: &Call, remaining: u64) -> Reply {
     // Writes of hubs are counted by the provider, everything else by ARM.
     if matches!(call.method.as_str(), "PUT" | "PATCH") && kind(&call.path) == "iotHubs" {
         return reply.with("x-ms-ratelimit-remaining-subscription-resource-requests", remaining.to_string());
+    }
+    // What is asked of no subscription is counted for the whole directory.
+    if resource_graph::is_at(&call.path) {
+        return reply.with("x-ms-ratelimit-remaining-tenant-resource-requests", remaining.to_string());
     }
     let (own, global) = match throttle::kind(&call.method) {
         "reads" => (

@@ -95,6 +95,9 @@ pub struct Settings {
     /// <https://learn.microsoft.com/azure/azure-resource-manager/management/request-limits-and-throttling>
     pub throttling: Throttling,
 
+    /// Resource Graph.
+    pub resource_graph: ResourceGraphSettings,
+
     /// Lifetime of a token in **real** seconds, as clients compare it with their own clock.
     pub token_seconds: u64,
     /// The secret that the App Service token endpoint wants in `X-IDENTITY-HEADER`.
@@ -140,6 +143,7 @@ impl Default for Settings {
             poll_signature_length: 2048,
             page_size: 100,
             throttling: Throttling::default(),
+            resource_graph: ResourceGraphSettings::default(),
             token_seconds: 86_400,
             identity_header: "local-identity-header".to_owned(),
             arm_audiences: [
@@ -264,6 +268,35 @@ impl Default for Throttling {
             writes_per_second: 10.0,
             deletes: 200.0,
             deletes_per_second: 10.0,
+        }
+    }
+}
+
+/// How far Resource Graph is behind, and how often it may be asked.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct ResourceGraphSettings {
+    /// Hubs are shown as they were so many seconds ago.
+    pub resources_lag_seconds: f64,
+    /// Role assignments are shown as they were so many seconds ago: another feed than that of hubs.
+    pub authorization_lag_seconds: f64,
+    /// Queries that a caller may send in a window.
+    /// <https://learn.microsoft.com/azure/governance/resource-graph/concepts/guidance-for-throttled-requests>
+    pub queries: u32,
+    /// Length of the window.
+    pub window_seconds: f64,
+    /// Most subscriptions of a query; those beyond are left out, and a header says so.
+    pub subscriptions: usize,
+}
+
+impl Default for ResourceGraphSettings {
+    fn default() -> Self {
+        Self {
+            resources_lag_seconds: 0.0,
+            authorization_lag_seconds: 0.0,
+            queries: 15,
+            window_seconds: 5.0,
+            subscriptions: 10_000,
         }
     }
 }

@@ -35,6 +35,7 @@ pub(super) async fn answer(azure: &Azure, call: Call) -> Reply {
         ("POST", "hubs", "") => create(azure, call).await,
         ("POST", "hubs", name) if name.ends_with("/messages") => device_message(azure, &call, name),
         ("GET" | "POST", "hubs", name) if name.ends_with("/devices") => devices(azure, &call, name),
+        ("POST", "hubs", name) if name.ends_with("/copies") => copies(azure, &call, name),
         ("PUT" | "PATCH" | "DELETE", "hubs", name) if !name.is_empty() => change(azure, call, name).await,
         ("PATCH", "targets", "") => change_target(azure, &call),
         _ => Err(problem(404, "there is no such address; see src/local/azure/README.md")),
@@ -124,6 +125,24 @@ fn devices(azure: &Azure, call: &Call, path: &str) -> Answer {
             .map_err(|err| problem(400, format!("configurations: {}", err.view())))?;
     }
     Ok(Reply::json(201, state.registry_view(id.key())))
+}
+
+/// Makes `count` copies of a hub, named by `prefix` and a number, with the grants that it has.
+fn copies(azure: &Azure, call: &Call, path: &str) -> Answer {
+    let name = path.trim_end_matches("/copies");
+    let id = hub_id(azure, name).ok_or_else(|| problem(404, format!("there is no hub `{name}`")))?;
+    let body = Value::Object(object(call)?);
+    let count = body["count"].as_u64().and_then(|count| usize::try_from(count).ok());
+    let count = count.ok_or_else(|| problem(400, "count: must be a whole number"))?;
+    let prefix = body["prefix"].as_str().unwrap_or("copy");
+    let mut state = azure.lock();
+    if state.hubs.get(id.key()).is_some_and(|hub| hub.phase != Phase::Active) {
+        return Err(problem(409, format!("the hub `{name}` is not at rest")));
+    }
+    state
+        .copy_hub(id.key(), count, prefix, call.now)
+        .map_err(|err| problem(400, format!("prefix: {err}")))?;
+    Ok(Reply::json(201, json!({"hubs": state.hubs.len(), "roleAssignments": state.assignments.len()})))
 }
 
 /// Changes what a hub sends to: `properties` and `networkRuleSet` are merged into what is there,

@@ -7,6 +7,7 @@
 //! <https://learn.microsoft.com/rest/api/iothub/iot-hub-resource>
 
 mod access;
+mod copies;
 pub(super) mod device;
 mod document;
 pub(super) mod job_access;
@@ -20,6 +21,8 @@ mod secrets;
 mod target;
 mod validate;
 mod write;
+
+use std::sync::Arc;
 
 use serde_json::{Map, Value, json};
 use time::OffsetDateTime;
@@ -64,8 +67,8 @@ pub(super) struct Hub {
     location: String,
     tags: Value,
     sku: Value,
-    /// Complete, with real keys; without what the service alone knows.
-    properties: Map<String, Value>,
+    /// Complete, with real keys; without what the service alone knows. Shared by copies, like the keys below.
+    properties: Arc<Map<String, Value>>,
     /// Whether the system-assigned identity is on.
     system_on: bool,
     /// Its principal, once the operation that turned it on has finished.
@@ -73,9 +76,9 @@ pub(super) struct Hub {
     /// User-assigned identities, by their ids as the service spells them.
     users: Vec<String>,
     /// `authorizationPolicies`, with keys.
-    policies: Vec<Value>,
+    policies: Arc<Vec<Value>>,
     /// `eventHubEndpoints.operationsMonitoringEvents`, with keys. Only PUT answers show it.
-    monitoring: Value,
+    monitoring: Arc<Value>,
     /// Name of the built-in event hub, and the address of its namespace.
     path: String,
     namespace: String,
@@ -104,12 +107,12 @@ impl Hub {
             location: String::new(),
             tags: json!({}),
             sku: json!({}),
-            properties: Map::new(),
+            properties: Arc::default(),
             system_on: false,
             system: None,
             users: Vec::new(),
-            policies,
-            monitoring,
+            policies: Arc::new(policies),
+            monitoring: Arc::new(monitoring),
             path,
             namespace,
             etag: String::new(),
@@ -125,6 +128,11 @@ impl Hub {
         self.hidden_until.is_some_and(|until| now < until)
     }
 
+    /// Its region, as ids have it.
+    pub(super) fn location(&self) -> &str {
+        &self.location
+    }
+
     /// Whether its data plane answers yet.
     pub(super) fn is_born(&self) -> bool {
         self.phase != Phase::Activating
@@ -133,9 +141,9 @@ impl Hub {
     /// Every key in it.
     pub(super) fn secrets(&self) -> Vec<String> {
         let mut found = Vec::new();
-        secrets::collect_keys(&Value::Array(self.policies.clone()), &mut found);
+        secrets::collect_keys(&Value::Array(self.policies.to_vec()), &mut found);
         secrets::collect_keys(&self.monitoring, &mut found);
-        secrets::collect_keys(&Value::Object(self.properties.clone()), &mut found);
+        secrets::collect_keys(&Value::Object((*self.properties).clone()), &mut found);
         found
     }
 
@@ -172,7 +180,7 @@ impl Hub {
         shown.insert("state".to_owned(), json!(self.phase.word()));
         shown.insert("provisioningState".to_owned(), json!(self.provisioning));
         let born = self.phase != Phase::Activating;
-        for (name, value) in &self.properties {
+        for (name, value) in self.properties.iter() {
             shown.insert(name.clone(), value.clone());
             if name == "ipFilterRules" && born {
                 shown.insert("hostName".to_owned(), json!(format!("{}.azure-devices.net", self.id.name())));
@@ -236,8 +244,9 @@ impl State {
         hub.tags = partial.get("tags").cloned().unwrap_or_else(|| json!({}));
         hub.sku = document::sku(partial.get("sku").unwrap_or(&json!({"name": "S1", "capacity": 1})));
         let sent = document::sent(&partial["properties"]);
-        hub.properties = document::complete(sent, None, hub.sku["name"] == "F1");
-        document::give_ids(&mut hub.properties, None, &hub.id, &mut self.random);
+        let mut properties = document::complete(sent, None, hub.sku["name"] == "F1");
+        document::give_ids(&mut properties, None, &hub.id, &mut self.random);
+        hub.properties = Arc::new(properties);
         let identity = &partial["identity"];
         let kind = identity["type"].as_str().unwrap_or("None").to_ascii_lowercase();
         if kind.contains("systemassigned") {
@@ -254,6 +263,6 @@ impl State {
         hub.etag = self.next_etag();
         hub.phase = Phase::Active;
         hub.provisioning = "Succeeded";
-        self.hubs.insert(hub.id.key().to_owned(), hub);
+        self.hubs.found(hub.id.key().to_owned(), hub);
     }
 }

@@ -135,10 +135,10 @@ impl State {
                         before.provisioning =
                             if operation.kind == OpKind::Delete { "Succeeded" } else { "Failed" };
                         before.etag = etag;
-                        self.hubs.insert(operation.key.clone(), *before);
+                        self.hubs.insert(at, operation.key.clone(), *before);
                     }
                     None => {
-                        self.hubs.remove(&operation.key);
+                        self.hubs.remove(at, &operation.key);
                     }
                 }
                 let shape: FailureShape = settings.failure_shape;
@@ -165,13 +165,13 @@ impl State {
         let at = operation.finishes;
         let old_system = operation.before.as_ref().and_then(|before| before.system.clone());
         if operation.kind == OpKind::Delete {
-            self.hubs.remove(&operation.key);
+            self.hubs.remove(at, &operation.key);
             self.health.retain(|(hub, _), _| *hub != operation.key);
             self.deleted_hubs.insert(operation.key.clone());
         }
         let fresh = self.random.guid();
         let mut keeps = None;
-        if let Some(hub) = self.hubs.get_mut(&operation.key) {
+        if let Some(hub) = self.hubs.change(at, &operation.key) {
             hub.phase = Phase::Active;
             hub.provisioning = "Succeeded";
             hub.etag = etag;

@@ -97,7 +97,7 @@ impl Azure {
         match (call.method.as_str(), below) {
             ("POST", ["listkeys"]) => {
                 self.listed(state, call, id, "Microsoft.Devices/iotHubs/listkeys/Action");
-                Ok(Reply::json(200, json!({"value": hub.policies})))
+                Ok(Reply::json(200, json!({"value": *hub.policies})))
             }
             ("POST", ["iothubkeys", name, "listkeys"]) => {
                 let found = hub.policies.iter().find(|policy| {

@@ -1,5 +1,7 @@
 //! PUT, PATCH and DELETE of a hub.
 
+use std::sync::Arc;
+
 use serde_json::{Map, Value, json};
 
 use super::{
@@ -58,7 +60,7 @@ impl Azure {
         let old = known.as_ref().map(|hub| hub.properties.clone());
         let shown = document::sent(&body["properties"]);
         let mut sent = shown.clone();
-        secrets::restore(&mut sent, old.as_ref()).map_err(|name| {
+        secrets::restore(&mut sent, old.as_deref()).map_err(|name| {
             let message = format!(
                 "endpointName:{name}, exceptionMessage:No valid combination of account information found."
             );
@@ -74,18 +76,19 @@ impl Azure {
             known.as_ref().map_or_else(|| document::plain_region(location), |hub| hub.location.clone());
         hub.tags = body.get("tags").filter(|tags| tags.is_object()).cloned().unwrap_or_else(|| json!({}));
         hub.sku = document::sku(&body["sku"]);
-        hub.properties = document::complete(sent.clone(), old.as_ref(), hub.sku["name"] == "F1");
-        document::give_ids(&mut hub.properties, old.as_ref(), &hub.id, &mut state.random);
+        let mut properties = document::complete(sent.clone(), old.as_deref(), hub.sku["name"] == "F1");
+        document::give_ids(&mut properties, old.as_deref(), &hub.id, &mut state.random);
+        hub.properties = Arc::new(properties);
         hub.system = if system_on { hub.system } else { None };
         hub.system_on = system_on;
         hub.users = users;
         if let Some(policies) =
             secrets::policies(&body["properties"]["authorizationPolicies"], &mut state.random)
         {
-            hub.policies = policies;
+            hub.policies = Arc::new(policies);
         }
-        validate::check(&hub, old.as_ref(), &settings.refusals).map_err(|error| call.refuse(&error))?;
-        let mut failure = match access::check(state, &hub, old.as_ref(), call.now, settings) {
+        validate::check(&hub, old.as_deref(), &settings.refusals).map_err(|error| call.refuse(&error))?;
+        let mut failure = match access::check(state, &hub, old.as_deref(), call.now, settings) {
             Err(error) if settings.endpoint_validation == EndpointValidation::Sync => {
                 return Err(call.refuse(&error));
             }
@@ -188,7 +191,7 @@ impl Azure {
         hub.etag = state.next_etag();
         let settings = &self.inner.settings;
         let (operation, finishes) = state.start(call, &hub, plan, settings);
-        state.hubs.insert(hub.id.key().to_owned(), hub);
+        state.hubs.insert(call.now, hub.id.key().to_owned(), hub);
         self.wake_at(finishes);
         let mut reply = reply.with("azure-asyncoperation", state.link(call, &operation, true));
         if location {
@@ -368,7 +371,7 @@ fn put_answer(
     }
     shown.insert("provisioningState".to_owned(), json!("Accepted"));
     if sent.contains_key("authorizationPolicies") || (updating && settings.policies_in_put_answer) {
-        shown.insert("authorizationPolicies".to_owned(), json!(hub.policies));
+        shown.insert("authorizationPolicies".to_owned(), json!(*hub.policies));
     }
     for (name, value) in sent {
         if name != "authorizationPolicies" {
@@ -378,7 +381,7 @@ fn put_answer(
     if updating {
         let events = hub.properties["eventHubEndpoints"]["events"].clone();
         let all = shown.entry("eventHubEndpoints").or_insert_with(|| json!({"events": events}));
-        all["operationsMonitoringEvents"] = hub.monitoring.clone();
+        all["operationsMonitoringEvents"] = (*hub.monitoring).clone();
     }
     for (name, default) in [
         ("enableFileUploadNotifications", json!(false)),
