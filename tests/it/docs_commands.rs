@@ -77,12 +77,12 @@ const STORIES: &[Story] = &[
                 NothingYet,
             ),
             named("hubward failed list", 0, Now("nothing is parked")),
-            named("hubward request send --to storage offboard.json", 0, Now("sent")),
+            named("hubward request send --to storage reconcile.json", 0, Now("sent")),
             named("hubward failed list --json", 0, InTheEnd("there is no such hub")),
             named(
                 "hubward failed show \"$(hubward failed list | cut -c1-8)\"",
                 0,
-                Now("the plant is closed"),
+                Now("after the network change"),
             ),
             named("hubward failed replay \"$(hubward failed list | cut -c1-8)\"", 0, Now("sent again")),
             named("hubward failed list", 0, InTheEnd("there is no such hub")),
@@ -147,7 +147,7 @@ const STORIES: &[Story] = &[
                 0,
                 Now("export of hub1"),
             ),
-            named("hubward jobs list --hub \"$HUB_ID\"", 0, InTheEnd("Running")),
+            named("hubward jobs list --hub \"$HUB_ID\"", 0, InTheEnd("Active")),
             named(
                 "hubward jobs cancel --hub \"$HUB_ID\" --job \"$(hubward jobs list --hub \"$HUB_ID\" | cut -d' ' -f1)\"",
                 0,
@@ -190,7 +190,7 @@ const STORIES: &[Story] = &[
         section: "First look",
         lines: &[
             typed("export HUBWARD_PROFILES=profiles.yaml", 0, Now("")),
-            typed("hubward plan", 0, Now("+ system-assigned identity")),
+            typed("hubward plan", 3, Now("+ system-assigned identity")),
         ],
     },
     Story {

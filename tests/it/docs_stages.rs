@@ -80,7 +80,7 @@ pub(crate) async fn stage(page: &str, section: &str) -> Option<Stage> {
         ("src/local/azure/README.md", "With az and the SDKs") => Some(Stage::bare()),
         ("README.md", "Sixty seconds with the local cloud") => {
             let mut stage = Stage::bare();
-            stage.shell.file("offboard.json", &example("Offboard"));
+            stage.shell.file("reconcile.json", &example("Reconcile"));
             match azurite() {
                 Some(azurite) => {
                     let queues = azurite.signed_address("docs");
@@ -133,7 +133,9 @@ pub(crate) async fn stage(page: &str, section: &str) -> Option<Stage> {
             let page = read("docs/campaigns.md");
             let profiles = blocks(&page).into_iter().find(|block| block.language == "yaml").unwrap().text;
             assert!(profiles.contains(SUBSCRIPTION));
-            let (stage, cloud) = Stage::cloud(&profiles, |options| options).await;
+            // Two soaks of half an hour.
+            let fast = |options| LocalOptions { speed: 600.0, ..options };
+            let (stage, cloud) = Stage::cloud(&profiles, fast).await;
             for hub in ["hub1", "hub2"] {
                 create_hub(&cloud, hub, "standard").await;
             }
