@@ -4,7 +4,7 @@
 use std::{collections::BTreeSet, fs, path::Path};
 
 use clap::CommandFactory;
-use hubward::{cli::Cli, desired::DesiredState, local::azure::Fault};
+use hubward::{cli::Cli, desired::DesiredState, local::azure::Fault, package};
 
 use crate::support::page::{blocks, code_spans, pages, prose, read, root};
 
@@ -96,6 +96,18 @@ fn every_document_in_the_docs_is_one_that_the_program_takes() {
         }
     }
     assert!(profiles >= 5 && requests > 10 && faults == 1, "{profiles}, {requests}, {faults}");
+}
+
+#[test]
+fn every_function_is_in_the_readme_and_the_other_way_round() {
+    let readme = read("README.md");
+    let (_, table) = readme.split_once("\n## Functions\n").unwrap();
+    let (table, _) = table.split_once("\n## ").unwrap();
+    let written: BTreeSet<&str> =
+        table.lines().filter_map(|row| row.strip_prefix("| `")?.split('`').next()).collect();
+    let shipped: BTreeSet<&str> =
+        package::FILES.iter().filter_map(|(path, _)| path.strip_suffix("/function.json")).collect();
+    assert_eq!(written, shipped);
 }
 
 /// The names of settings of ours in a text.
