@@ -180,9 +180,14 @@ const STORIES: &[Story] = &[
                 Now("campaign autumn: started"),
             ),
             named("hubward campaign pause autumn --requested-by ada@contoso.example", 0, Now("paused")),
-            named("hubward campaign status autumn", 0, Now("paused")),
+            named("hubward campaign status autumn", 3, Now("paused by ada@contoso.example")),
             named("hubward campaign resume autumn --requested-by ada@contoso.example", 0, Now("running")),
-            named("hubward campaign rollback spring --wave 1 --requested-by ada@contoso.example", 0, Now("")),
+            named(
+                "hubward campaign rollback spring --wave 1 --requested-by ada@contoso.example",
+                0,
+                Now("wave 1 is rolled back"),
+            ),
+            named("hubward campaign status spring", 3, InTheEnd("endpoint telemetry was not there before")),
         ],
     },
     Story {
