@@ -47,7 +47,8 @@ pub struct HubPlan {
     pub hub: IotHubId,
     /// The profile that asks for it.
     pub profile: String,
-    /// The steps, in the order in which they must happen. Empty: the hub is in sync, or blocked.
+    /// The steps, in the order in which they must happen. Empty: the hub is in sync, or blocked by more than changes
+    /// being turned off: what they would be is shown then too.
     pub steps: Vec<Step>,
     /// What cannot be planned, and why. Nothing is written to a hub while anything is blocked.
     pub blocked: Vec<Blocked>,
@@ -169,7 +170,7 @@ pub fn plan(
         blocked: check::check(desired, observed, guardrails, &edit, &grants, &stale),
         warnings: warning::warnings(desired, observed, guardrails, &unwanted, &stale),
     };
-    if plan.blocked.is_empty() {
+    if plan.blocked.iter().all(|cause| matches!(cause, Blocked::ChangesOff)) {
         let identity = diff::identity(&desired.identity, &observed.hub.identity()).unwrap_or_default();
         let detach = in_use::detachable(desired, observed, guardrails, &stale, identity.detach);
         let identity = IdentityEdit { detach, ..identity };

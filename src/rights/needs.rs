@@ -97,6 +97,15 @@ const HUBS: [Row; 6] = [
     ),
 ];
 
+/// On whatever subscription or group the resync asks Azure Resource Graph about: it answers for resources that may be
+/// read as well.
+/// <https://learn.microsoft.com/azure/governance/resource-graph/overview#permissions-in-azure-resource-graph>
+const GRAPH: Row = row(
+    "Microsoft.ResourceGraph/resources/read",
+    "comparing the whole fleet in a few queries",
+    Optional("a resync lists subscription by subscription, and compares no fleet in more than 24 of them"),
+);
+
 const NAMESPACE_RULES: Weight = Optional("a firewall is noticed only when the hub is refused");
 
 /// Reading a kind of target, its namespace or account, and its firewall.
@@ -209,7 +218,7 @@ pub fn needs(demand: &Demand, guardrails: &Guardrails) -> Vec<Need> {
 }
 
 fn hubs(list: &mut List, scope: &ResourceId, demand: &Demand) {
-    for row in HUBS {
+    for row in HUBS.into_iter().chain([GRAPH]) {
         list.add(scope, row, GivenBy::Custom(CustomRole::Hubs));
     }
     let data = GivenBy::BuiltIn(BuiltIn::IotHubDataContributor);
@@ -247,6 +256,7 @@ fn targets(list: &mut List, target: &TargetDemand, demand: &Demand) {
         let read =
             row("Microsoft.Authorization/roleAssignments/read", "reading hubs' role assignments", Required);
         list.add(scope, read, GivenBy::Custom(CustomRole::Targets));
+        list.add(scope, GRAPH, GivenBy::Custom(CustomRole::Targets));
         let administrator = GivenBy::BuiltIn(BuiltIn::RbacAdministrator);
         let write = row("Microsoft.Authorization/roleAssignments/write", "granting roles to hubs", Required);
         let delete = row("Microsoft.Authorization/roleAssignments/delete", "taking grants back", taking_back);

@@ -1,118 +1,18 @@
 //! What the documentation says is so: commands exist, links lead somewhere, documents parse, causes are those of
 //! the code.
 
-use std::{
-    collections::BTreeSet,
-    fs,
-    path::{Path, PathBuf},
-};
+use std::{collections::BTreeSet, fs, path::Path};
 
-use clap::{CommandFactory, Parser};
-use hubward::{cli::Cli, desired::DesiredState};
+use clap::CommandFactory;
+use hubward::{cli::Cli, desired::DesiredState, local::azure::Fault, package};
 
-fn root() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-}
-
-fn read(path: &str) -> String {
-    fs::read_to_string(root().join(path)).unwrap()
-}
-
-/// Every page that users read.
-fn pages() -> Vec<(PathBuf, String)> {
-    let mut pages = vec![PathBuf::from("README.md"), "CHANGELOG.md".into(), "infra/README.md".into()];
-    pages.push("src/local/azure/README.md".into());
-    for entry in fs::read_dir(root().join("docs")).unwrap() {
-        let path = Path::new("docs").join(entry.unwrap().file_name());
-        if path.extension().is_some_and(|extension| extension == "md") {
-            pages.push(path);
-        }
-    }
-    assert!(pages.len() > 8);
-    pages.into_iter().map(|path| (path.clone(), fs::read_to_string(root().join(path)).unwrap())).collect()
-}
-
-/// The fenced blocks of a page: language and text.
-fn blocks(page: &str) -> Vec<(String, String)> {
-    let mut blocks = Vec::new();
-    let mut open: Option<(String, String)> = None;
-    for line in page.lines() {
-        let trimmed = line.trim_start();
-        match (&mut open, trimmed.strip_prefix("```")) {
-            (None, Some(language)) => open = Some((language.trim().to_owned(), String::new())),
-            (Some(_), Some(_)) => blocks.extend(open.take()),
-            (Some((_, text)), None) => {
-                text.push_str(line);
-                text.push('\n');
-            }
-            (None, None) => {}
-        }
-    }
-    assert!(open.is_none(), "a block is not closed");
-    blocks
-}
-
-/// A page without its fenced blocks.
-fn prose(page: &str) -> String {
-    let mut inside = false;
-    let lines = page.lines().filter(|line| {
-        let fence = line.trim_start().starts_with("```");
-        inside ^= fence;
-        !inside && !fence
-    });
-    lines.collect::<Vec<_>>().join("\n")
-}
-
-/// Words of a command line, as a POSIX shell splits them; nothing of what a shell does besides.
-fn words(line: &str) -> Vec<String> {
-    let mut words = vec![String::new()];
-    let mut quote = None;
-    for c in line.chars() {
-        match (quote, c) {
-            (Some(open), c) if c == open => quote = None,
-            (None, '\'' | '"') => quote = Some(c),
-            (None, ' ') => words.push(String::new()),
-            (None, '#') if words.last().is_some_and(String::is_empty) => break,
-            (_, c) => words.last_mut().unwrap().push(c),
-        }
-    }
-    words.retain(|word| !word.is_empty());
-    words
-}
-
-#[test]
-fn every_command_in_a_block_is_one_that_the_program_takes() {
-    let mut checked = 0;
-    for (path, page) in pages() {
-        for (language, text) in blocks(&page) {
-            if language != "sh" {
-                continue;
-            }
-            let text = text.replace("\\\n", " ");
-            for line in text.lines().map(str::trim) {
-                let Some(command) = line
-                    .strip_prefix("cargo run --release --bin hubward -- ")
-                    .or_else(|| line.strip_prefix("hubward "))
-                else {
-                    continue;
-                };
-                let command = command.split(['|', '>', '&', ';']).next().unwrap();
-                let arguments = std::iter::once("hubward".to_owned()).chain(words(command));
-                if let Err(error) = Cli::try_parse_from(arguments) {
-                    panic!("{}: `{line}`: {error}", path.display());
-                }
-                checked += 1;
-            }
-        }
-    }
-    assert!(checked >= 5, "only {checked}");
-}
+use crate::support::page::{blocks, code_spans, pages, prose, read, root};
 
 #[test]
 fn every_command_that_is_named_exists() {
     let mut checked = 0;
     for (path, page) in pages() {
-        for code in prose(&page).split('`').skip(1).step_by(2) {
+        for code in code_spans(&page) {
             let Some(rest) = code.strip_prefix("hubward ") else { continue };
             let mut command = Cli::command();
             for word in rest.split_whitespace() {
@@ -123,8 +23,7 @@ fn every_command_that_is_named_exists() {
                     break;
                 }
                 let next = command.find_subcommand(word).cloned();
-                command =
-                    next.unwrap_or_else(|| panic!("{}: `{code}`: there is no `{word}`", path.display()));
+                command = next.unwrap_or_else(|| panic!("{path}: `{code}`: there is no `{word}`"));
             }
             checked += 1;
         }
@@ -143,8 +42,8 @@ fn every_link_to_a_file_of_the_repository_leads_to_one() {
                 continue;
             }
             let (file, anchor) = target.split_once('#').unwrap_or((target, ""));
-            let file = root().join(path.parent().unwrap()).join(file);
-            assert!(file.exists(), "{}: {target} leads nowhere", path.display());
+            let file = root().join(Path::new(&path).parent().unwrap()).join(file);
+            assert!(file.exists(), "{path}: {target} leads nowhere");
             if !anchor.is_empty() {
                 let text = fs::read_to_string(&file).unwrap();
                 let slugs: BTreeSet<String> = text
@@ -152,7 +51,7 @@ fn every_link_to_a_file_of_the_repository_leads_to_one() {
                     .filter(|line| line.starts_with('#'))
                     .map(|line| slug(line.trim_start_matches('#').trim()))
                     .collect();
-                assert!(slugs.contains(anchor), "{}: {target}: no such heading", path.display());
+                assert!(slugs.contains(anchor), "{path}: {target}: no such heading");
             }
             checked += 1;
         }
@@ -167,21 +66,75 @@ fn slug(heading: &str) -> String {
 }
 
 #[test]
-fn every_whole_document_in_the_docs_has_no_mistakes() {
-    let mut checked = 0;
+fn every_document_in_the_docs_is_one_that_the_program_takes() {
+    let (mut profiles, mut requests, mut faults) = (0, 0, 0);
     for (path, page) in pages() {
-        for (language, text) in blocks(&page) {
-            if language == "yaml"
-                && text.starts_with("version: 1\nguardrails:")
-                && text.contains("\nprofiles:")
-            {
-                DesiredState::parse(&text)
-                    .unwrap_or_else(|mistakes| panic!("{}:\n{mistakes}", path.display()));
-                checked += 1;
+        for block in blocks(&page) {
+            let text = &block.text;
+            match (path.as_str(), block.language.as_str()) {
+                // Pictures, conditions, and what is printed.
+                (_, "text") => {}
+                // `docs_commands` runs these.
+                (_, "sh") => {}
+                // Guardrails and all.
+                (_, "yaml") => {
+                    DesiredState::parse(text)
+                        .unwrap_or_else(|mistakes| panic!("{path}:\n{mistakes}\n{text}"));
+                    profiles += 1;
+                }
+                // `requests_hostile` has them checked against profiles.
+                ("docs/requests.md", "json") => requests += 1,
+                ("src/local/azure/README.md", "json") => {
+                    serde_json::from_str::<Fault>(text)
+                        .unwrap_or_else(|error| panic!("{path}: {error}\n{text}"));
+                    faults += 1;
+                }
+                (_, language) => {
+                    panic!("{path}: a block of `{language}`: nothing says how it is checked\n{text}")
+                }
             }
         }
     }
-    assert!(checked > 0);
+    assert!(profiles >= 5 && requests > 10 && faults == 1, "{profiles}, {requests}, {faults}");
+}
+
+#[test]
+fn every_function_is_in_the_readme_and_the_other_way_round() {
+    let readme = read("README.md");
+    let (_, table) = readme.split_once("\n## Functions\n").unwrap();
+    let (table, _) = table.split_once("\n## ").unwrap();
+    let written: BTreeSet<&str> =
+        table.lines().filter_map(|row| row.strip_prefix("| `")?.split('`').next()).collect();
+    let shipped: BTreeSet<&str> =
+        package::FILES.iter().filter_map(|(path, _)| path.strip_suffix("/function.json")).collect();
+    assert_eq!(written, shipped);
+}
+
+/// The names of settings of ours in a text.
+fn settings(text: &str) -> BTreeSet<&str> {
+    let words = text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
+    words.filter(|word| word.starts_with("HUBWARD_") && !word.ends_with('_')).collect()
+}
+
+#[test]
+fn every_setting_in_the_docs_is_read_and_every_setting_that_is_read_is_in_the_readme() {
+    let (code, deployment) = (read("src/config.rs"), read("infra/main.parameters.json"));
+    let read_by_us = settings(&code);
+    assert!(read_by_us.len() > 8, "{read_by_us:?}");
+    let known: BTreeSet<&str> = read_by_us.union(&settings(&deployment)).copied().collect();
+    for (path, page) in pages() {
+        let named = settings(&page);
+        let unknown: Vec<_> = named.difference(&known).collect();
+        assert!(unknown.is_empty(), "{path}: nobody reads {unknown:?}");
+    }
+    let readme = read("README.md");
+    let (_, table) = readme.split_once("\n## Settings\n").unwrap();
+    let (table, _) = table.split_once("\n## ").unwrap();
+    let rows: BTreeSet<&str> =
+        table.lines().filter_map(|row| row.strip_prefix("| `")?.split('`').next()).collect();
+    for name in read_by_us {
+        assert!(rows.contains(name), "README does not explain {name}");
+    }
 }
 
 #[test]

@@ -27,6 +27,8 @@ mod cli_requests;
 mod contract;
 mod convergence;
 mod docs;
+mod docs_commands;
+mod docs_stages;
 mod doctor;
 mod doctor_process;
 mod end_to_end;

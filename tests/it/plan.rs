@@ -140,6 +140,19 @@ fn what_stands_in_the_way_is_told_all_at_once_and_nothing_is_planned() {
 }
 
 #[test]
+fn what_would_be_changed_is_shown_though_changes_are_off() {
+    let mut world = World::new_hub();
+    let steps = world.plan().steps;
+    world.profiles = world.profiles.replace("maxHubsChanged: 50", "maxHubsChanged: 0");
+    let plan = world.plan();
+    assert_eq!((&plan.blocked, &plan.steps), (&vec![Blocked::ChangesOff], &steps));
+    assert!(!steps.is_empty());
+    // Anything else in the way makes the steps guesswork.
+    world.targets.clear();
+    assert!(world.plan().steps.is_empty());
+}
+
+#[test]
 fn the_free_tier_has_room_for_one_endpoint() {
     let mut world = World::new_hub();
     world.hub["sku"]["name"] = "F1".into();

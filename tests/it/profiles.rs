@@ -226,22 +226,6 @@ fn the_sample_is_for_hubs_with_its_tag() {
     assert_eq!(state.for_hub(&HubFacts::new(&id, "West US 2", [])), Choice::NoProfile);
 }
 
-#[test]
-fn every_yaml_block_of_the_reference_parses() {
-    let reference = include_str!("../../docs/profiles.md");
-    let blocks: Vec<&str> = reference
-        .split("```yaml\n")
-        .skip(1)
-        .map(|rest| rest.split("```").next().unwrap_or_default())
-        .collect();
-    assert!(blocks.len() >= 3);
-    for block in blocks {
-        if let Err(mistakes) = DesiredState::parse(block) {
-            panic!("{block}\n{mistakes}");
-        }
-    }
-}
-
 /// Each field of the schema has its row in the reference, with the schema's own name.
 #[test]
 fn every_field_is_in_the_reference() {

@@ -21,7 +21,8 @@ const VERSION: &str = "3.37.0";
 /// Well above what its start takes, also on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(60);
 /// One account for each test, so that they do not take each other's messages.
-const ACCOUNTS: [&str; 8] = [ACCOUNT, "base64", "plain", "poison", "crash", "lost", "local", "thousand"];
+const ACCOUNTS: [&str; 9] =
+    [ACCOUNT, "base64", "plain", "poison", "crash", "lost", "local", "thousand", "docs"];
 
 /// Ends when nobody holds its input open any more, however the tests end.
 const RUN: &str = "process.stdin.resume().on('end', () => process.exit(0));\n\
@@ -76,10 +77,15 @@ impl Azurite {
 
     /// The queues of one of the accounts, signed for.
     pub(crate) fn queues(&self, account: &str) -> QueueService {
+        let url = self.signed_address(account);
+        QueueService::with_sas(url, Arc::new(connect::http_client().unwrap())).unwrap()
+    }
+
+    /// The address of the queues of one of the accounts, with a signature.
+    pub(crate) fn signed_address(&self, account: &str) -> Url {
         assert!(ACCOUNTS.contains(&account), "{account} is none of its accounts");
         let url = Url::parse(&format!("{}/{account}", self.address)).unwrap();
-        let url = signed(&url, OffsetDateTime::now_utc()).unwrap();
-        QueueService::with_sas(url, Arc::new(connect::http_client().unwrap())).unwrap()
+        signed(&url, OffsetDateTime::now_utc()).unwrap()
     }
 
     /// The address of the account that every Azurite has, without a signature.

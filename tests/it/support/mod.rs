@@ -3,8 +3,10 @@
 pub(crate) mod azurite;
 pub(crate) mod cloud;
 pub(crate) mod local;
+pub(crate) mod page;
 pub(crate) mod portal;
 pub(crate) mod profiles;
+pub(crate) mod shell;
 pub(crate) mod world;
 
 use serde_json::Value;
