@@ -14,6 +14,7 @@ use crate::{
 const ANSWER: &str = "res";
 
 /// What was found.
+#[expect(clippy::large_enum_variant, reason = "made once for each request and taken apart at once")]
 enum View {
     Fleet(FleetView),
     Hub(HubView),

@@ -204,7 +204,8 @@ fn instance(azure: &Azure, profiles: &std::path::Path, queue: Arc<Broker>) -> Re
         store: Some(Arc::new(BlobStore::new(container))),
         telemetry: Telemetry::default(),
         exports_seen_to: Mutex::default(),
-        resync_source: Source::Auto,
+        resync_source: Source::Graph,
+        parked: None,
     };
     Ok(functions::runtime(Arc::new(app)).into_router())
 }

@@ -81,7 +81,7 @@ impl Function {
     /// number of them, `None` for a name that is not known.
     pub(super) fn find(name: &str, count: usize) -> Option<Result<(Self, Type), ()>> {
         let (_, function, least, most, kind) = FUNCTIONS.iter().find(|(known, ..)| *known == name)?;
-        let pairs = *function != Function::Pack || count % 2 == 0;
+        let pairs = *function != Function::Pack || count.is_multiple_of(2);
         let fits = (*least..=*most).contains(&count) && pairs;
         Some(if fits { Ok((*function, *kind)) } else { Err(()) })
     }
