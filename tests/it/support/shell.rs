@@ -34,6 +34,7 @@ impl Shell {
     /// A shell in an empty folder.
     pub(crate) fn new() -> Self {
         let programs = Path::new(env!("CARGO_BIN_EXE_hubward")).parent().unwrap();
+        #[expect(clippy::disallowed_methods, reason = "where sh and curl are, which is no setting of ours")]
         let others = std::env::var("PATH").unwrap();
         let settings = BTreeMap::from([("PATH".to_owned(), format!("{}:{others}", programs.display()))]);
         Self { folder: tempfile::tempdir().unwrap(), settings, exports: String::new(), running: None }
