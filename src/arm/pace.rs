@@ -22,9 +22,14 @@ use tokio::{
 };
 
 /// The part of the full rate below which the pace never falls.
-const SLOWEST: f64 = 1.0 / 40.0;
-/// The part of the full rate by which each second without a refusal raises the pace.
-const RAISE: f64 = 1.0 / 100.0;
+const SLOWEST: f64 = 1.0 / 200.0;
+/// By how much of itself the pace rises in each second without a refusal.
+const RAISE: f64 = 0.03;
+/// The part of a bucket above which others clearly leave some, and by how much each answer that says so
+/// raises the pace.
+const PLENTY: (f64, f64) = (0.25, 1.25);
+/// The part of a bucket that is taken to be there before an answer has said so: others may have been at it.
+const UNSEEN: f64 = 0.1;
 /// What a refusal leaves of the pace.
 const CUT: f64 = 0.7;
 /// Shortest pause after a refusal, and shortest time between two cuts of the pace.
@@ -153,7 +158,7 @@ impl Bucket {
     fn fill(&mut self, now: Instant, (size, full): (f64, f64)) {
         let passed = now.saturating_duration_since(self.filled).as_secs_f64();
         self.tokens = (self.tokens + passed * self.rate).min(size);
-        self.rate = (self.rate + passed * full * RAISE).min(full);
+        self.rate = (self.rate * (1.0 + passed * RAISE)).min(full);
         self.filled = now;
     }
 
@@ -182,7 +187,8 @@ impl Bucket {
 
 impl Lane {
     fn new(kind: Kind) -> Self {
-        let ((tokens, rate), now) = (kind.bucket(), Instant::now());
+        let ((size, rate), now) = (kind.bucket(), Instant::now());
+        let tokens = size * UNSEEN;
         let bucket = Bucket {
             tokens,
             rate,
@@ -305,6 +311,9 @@ impl Place {
         }
         if let Some(left) = left {
             // This call is still counted as out, and the others may not have been seen yet.
+            if f64::from(left) > size * PLENTY.0 {
+                bucket.rate = (bucket.rate * PLENTY.1).min(rate);
+            }
             let seen = f64::from(left) - f64::from(bucket.out.saturating_sub(1));
             // Where others take from the same bucket, not all that is left is for us.
             bucket.tokens = seen.min(size * bucket.rate / rate);

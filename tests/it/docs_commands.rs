@@ -47,7 +47,11 @@ const fn named(text: &'static str, code: i32, says: Says) -> Line {
 }
 
 /// What the docs leave to the reader, or what is elsewhere in tests.
-const STANDS_FOR: [(&str, &str); 1] = [("http://127.0.0.1:10001/devstoreaccount1", "\"$QUEUES\"")];
+const STANDS_FOR: [(&str, &str); 2] = [
+    // The same on a machine that does other things besides.
+    ("fleet --hubs 1000", "fleet --hubs 30"),
+    ("http://127.0.0.1:10001/devstoreaccount1", "\"$QUEUES\""),
+];
 
 const STORIES: &[Story] = &[
     Story {
@@ -88,6 +92,19 @@ const STORIES: &[Story] = &[
             named("hubward failed list", 0, InTheEnd("there is no such hub")),
             named("hubward failed drop \"$(hubward failed list | cut -c1-8)\"", 0, Now("dropped")),
             named("hubward failed list", 0, Now("nothing is parked")),
+        ],
+    },
+    Story {
+        page: "docs/performance.md",
+        section: "One hub",
+        lines: &[typed("hubward bench onboard", 0, Now("hub PUTs"))],
+    },
+    Story {
+        page: "docs/performance.md",
+        section: "A cold fleet",
+        lines: &[
+            typed("hubward bench fleet --hubs 1000 --json", 0, Now("\"failed\":0")),
+            typed("hubward bench fleet --hubs 1000 --identity shared --json", 0, Now("\"failed\":0")),
         ],
     },
     Story {
@@ -223,7 +240,15 @@ const STORIES: &[Story] = &[
 ];
 
 /// Commands of blocks that are not run here, and why.
-const NOT_HERE: [(&str, &str); 11] = [
+const NOT_HERE: [(&str, &str); 13] = [
+    (
+        r#"curl -H "x-functions-key: $KEY" "https://$APP.azurewebsites.net/api/hubs?standing=blocked""#,
+        "asks the host in Azure; `browser` asks the stand-in in the same way",
+    ),
+    (
+        "az functionapp keys set --name $APP --resource-group $GROUP --key-type functionKeys --key-name page",
+        "makes a key in Azure",
+    ),
     ("cargo test", "it is what runs this"),
     (
         "npx --package azurite@3.37.0 azurite-queue --inMemoryPersistence",
@@ -247,7 +272,8 @@ const NOT_HERE: [(&str, &str); 11] = [
 ];
 
 /// Commands that are named in the docs and run by another file of the tests, with these words.
-const ELSEWHERE: [(&str, &str, &str); 2] = [
+const ELSEWHERE: [(&str, &str, &str); 3] = [
+    ("demo fleet", "tests/it/end_to_end.rs", r#"&["demo", "fleet","#),
     ("demo jobs", "tests/it/end_to_end.rs", r#"&["demo", "jobs","#),
     ("demo requests", "tests/it/end_to_end.rs", r#"&["demo", "requests","#),
 ];

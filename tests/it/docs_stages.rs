@@ -78,6 +78,7 @@ pub(crate) async fn stage(page: &str, section: &str) -> Option<Stage> {
         // These start a cloud of their own, or need none.
         ("README.md", "Hubward") | ("docs/profiles.md", "In an editor") => Some(Stage::bare()),
         ("src/local/azure/README.md", "With az and the SDKs") => Some(Stage::bare()),
+        ("docs/performance.md", "One hub" | "A cold fleet") => Some(Stage::bare()),
         ("README.md", "Sixty seconds with the local cloud") => {
             let mut stage = Stage::bare();
             stage.shell.file("reconcile.json", &example("Reconcile"));

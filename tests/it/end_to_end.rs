@@ -225,6 +225,15 @@ fn the_demo_of_requests_verifies_itself() {
 }
 
 #[test]
+fn the_demo_of_a_fleet_verifies_itself() {
+    let output = hubward(&["demo", "fleet", "--json", "--handler"]).arg(handler()).output().unwrap();
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{errors}");
+    let summary: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!((&summary["verified"], &summary["hubs"]), (&json!(true), &json!(200)), "{summary}");
+}
+
+#[test]
 fn the_demo_verifies_itself_at_the_floor() {
     let output = hubward(&["demo", "--json", "--handler"]).arg(handler()).output().unwrap();
     let errors = String::from_utf8_lossy(&output.stderr);

@@ -10,6 +10,8 @@ use clap::{Args, Subcommand};
 
 use super::Ending;
 
+pub(super) use fleet::PROFILES as FLEET_PROFILES;
+
 #[derive(Debug, Args)]
 pub(super) struct BenchArgs {
     #[command(subcommand)]

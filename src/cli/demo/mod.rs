@@ -5,6 +5,7 @@
 //! the simulated Azure holds, and whether a device's message arrives with that identity.
 
 pub(super) mod check;
+mod fleet;
 mod jobs;
 mod requests;
 mod stage;
@@ -62,6 +63,9 @@ enum Story {
     /// Play operators' requests instead: a plan, an endpoint by request, the same request again, hostile ones,
     /// and the way back.
     Requests,
+    /// Play a fleet of two hundred hubs instead, while much goes wrong: one is deleted, one made again, one fought
+    /// over by somebody else.
+    Fleet,
 }
 
 /// What the story came to.
@@ -113,6 +117,7 @@ struct SecondEvent {
 pub(super) async fn run(args: DemoArgs) -> anyhow::Result<Ending> {
     match args.story {
         Some(Story::Jobs) => return jobs::run(&args.cloud, args.json).await,
+        Some(Story::Fleet) => return fleet::run(&args.cloud, args.json).await,
         Some(Story::Requests) => return requests::run(&args.cloud, args.json).await,
         None => {}
     }
