@@ -52,6 +52,7 @@ mod handler_runtime;
 mod hub_document;
 mod infra;
 mod keys;
+mod leaving_a_profile;
 mod matrix;
 mod ncrontab;
 mod offboarding;

@@ -15,8 +15,7 @@ use crate::{
     doctor_process::stage_at,
     functions::{Functions, item, store},
     support::{
-        cloud::{PRINCIPAL, pass, request},
-        portal::Portal,
+        cloud::{pass, request},
         profiles::{GROUP, alerts, archive, cosmos, id_egress, one_by_user, profile},
         world::{SUBSCRIPTION, event_hub, hub_id},
     },
@@ -25,7 +24,7 @@ use crate::{
 const SENDER: Role = Role::EventHubsDataSender;
 
 /// An event hub, a container and a Cosmos DB container, all as the hub itself.
-fn three() -> String {
+pub(crate) fn three() -> String {
     profile(&format!(
         "    match: {{ tags: {{ egress: standard }} }}\n    identity: {{ system: on }}\n    ownedPrefixes: [ hw- ]\n    endpoints: [ {{ name: hw-a, eventHub: {}, as: system }}, {{ name: hw-b, storageContainer: {}, as: system }}, {{ name: hw-c, cosmosDbContainer: {}, as: system }} ]\n    routes: [ {{ name: hw-a, source: DeviceMessages, endpoint: hw-a }} ]\n",
         alerts(),
@@ -34,17 +33,17 @@ fn three() -> String {
     ))
 }
 
-fn list(functions: &Functions, name: &str) -> Vec<Value> {
+pub(crate) fn list(functions: &Functions, name: &str) -> Vec<Value> {
     functions.cloud.azure.state()[name].as_array().cloned().unwrap_or_default()
 }
 
 /// How many role assignments there are, of Azure RBAC and of Cosmos DB.
-fn grants(functions: &Functions) -> (usize, usize) {
+pub(crate) fn grants(functions: &Functions) -> (usize, usize) {
     (list(functions, "roleAssignments").len(), list(functions, "cosmosRoleAssignments").len())
 }
 
 /// Delivers a message and all that come of it, each when it is due. What was logged at the end of each.
-async fn deliver(functions: &Functions, text: &str) -> Vec<String> {
+pub(crate) async fn deliver(functions: &Functions, text: &str) -> Vec<String> {
     let mut logs = Vec::new();
     let mut texts = vec![text.to_owned()];
     while !texts.is_empty() {
@@ -62,7 +61,7 @@ async fn deliver(functions: &Functions, text: &str) -> Vec<String> {
     logs
 }
 
-async fn ready(document: &str) -> (Functions, IotHubId) {
+pub(crate) async fn ready(document: &str) -> (Functions, IotHubId) {
     let functions = Functions::of(false, document);
     let hub = functions.cloud.new_hub("hub1").await;
     deliver(&functions, &item(hub.clone())).await;
@@ -89,12 +88,12 @@ fn leftovers(hub: &IotHubId) -> String {
     text(&WorkItem::for_leftovers(hub.clone(), Uuid::from_u128(7)))
 }
 
-async fn record(functions: &Functions, hub: &IotHubId) -> Record {
+pub(crate) async fn record(functions: &Functions, hub: &IotHubId) -> Record {
     store(&functions.cloud).of_hub(hub).await.unwrap().unwrap()
 }
 
 /// A role assignment that somebody makes.
-async fn assign(functions: &Functions, name: &str, principal: &str, description: &str) -> String {
+pub(crate) async fn assign(functions: &Functions, name: &str, principal: &str, description: &str) -> String {
     let id = format!("{}/providers/Microsoft.Authorization/roleAssignments/{name}", alerts());
     let role = format!(
         "/subscriptions/{SUBSCRIPTION}/providers/Microsoft.Authorization/roleDefinitions/{}",
@@ -423,82 +422,4 @@ async fn the_command_shows_orphans_and_takes_them_away_only_when_asked() {
     assert!(run(&["--fix"]).await.contains("taken away"));
     assert_eq!(count(), 0);
     assert_eq!(run(&["--fix"]).await, "no role is left behind\n");
-}
-
-/// The hub's tag now says that its profile is not for it, and somebody has put an endpoint of their own in.
-async fn leaves_its_profile(functions: &Functions, hub: &IotHubId) {
-    Portal::new(&functions.cloud, hub)
-        .await
-        .change(|hub| {
-            hub["tags"]["egress"] = "none".into();
-            hub["properties"]["routing"]["routes"].as_array_mut().unwrap().push(
-                json!({"name": "theirs", "source": "DeviceMessages", "condition": "true", "endpointNames": ["events"], "isEnabled": true}),
-            );
-        })
-        .await;
-    functions.cloud.reset_counters().await.unwrap();
-}
-
-/// That was said of the hub, and nothing was written.
-async fn assert_has_no_profile(functions: &Functions, hub: &IotHubId) {
-    let told = record(functions, hub).await;
-    assert_eq!(
-        (told.outcome, &told.causes[..]),
-        (Word::Refused, &["no profile matches the hub".to_owned()][..])
-    );
-    assert_eq!(functions.cloud.count("hubPuts"), 0);
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_hub_that_leaves_its_profile_loses_what_that_brought_and_nothing_else() {
-    let (functions, hub) = ready(&three()).await;
-    assert_eq!(grants(&functions), (2, 1));
-    let theirs = assign(&functions, &Uuid::from_u128(5).to_string(), PRINCIPAL, "theirs").await;
-    leaves_its_profile(&functions, &hub).await;
-
-    deliver(&functions, &item(hub.clone())).await;
-    let found = functions.cloud.hub(&hub);
-    let routing = &found["properties"]["routing"];
-    let count =
-        routing["endpoints"].as_object().unwrap().values().filter_map(Value::as_array).flatten().count();
-    assert_eq!(count, 0, "{routing:#}");
-    let routes: Vec<_> = routing["routes"].as_array().unwrap().iter().map(|route| &route["name"]).collect();
-    assert_eq!(routes, ["theirs"]);
-    assert_eq!(grants(&functions), (1, 0), "theirs is left");
-    assert!(list(&functions, "roleAssignments").iter().any(|grant| grant["id"] == theirs.as_str()));
-    assert_eq!(found["identity"]["type"], "SystemAssigned", "others may use it by now");
-    let told = record(&functions, &hub).await;
-    assert_eq!((told.outcome, told.profile.as_deref()), (Word::Changed, Some("p")), "{told:#?}");
-
-    functions.cloud.reset_counters().await.unwrap();
-    deliver(&functions, &item(hub.clone())).await;
-    assert_has_no_profile(&functions, &hub).await;
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_hub_that_leaves_its_profile_keeps_everything_where_nothing_may_be_removed() {
-    let kept = three().replace("allowRemovals: true", "allowRemovals: false");
-    let (functions, hub) = ready(&kept).await;
-    leaves_its_profile(&functions, &hub).await;
-    deliver(&functions, &item(hub.clone())).await;
-    assert_has_no_profile(&functions, &hub).await;
-    assert_eq!(grants(&functions), (2, 1));
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_hub_that_never_had_a_profile_is_left_alone_whatever_is_in_it() {
-    let (functions, _) = ready(&three()).await;
-    functions.cloud.create_hub("hub2", "none").await.unwrap();
-    let other = hub_id("hub2");
-    // It has an identity, and a route by the name of the profile's.
-    let route = json!({"name": "hw-a", "source": "DeviceMessages", "condition": "true", "endpointNames": ["events"], "isEnabled": true});
-    let change = |hub: &mut Value| {
-        hub["identity"] = json!({"type": "SystemAssigned"});
-        hub["properties"]["routing"]["routes"] = json!([route]);
-    };
-    Portal::new(&functions.cloud, &other).await.change(change).await;
-    functions.cloud.reset_counters().await.unwrap();
-    deliver(&functions, &item(other.clone())).await;
-    assert_has_no_profile(&functions, &other).await;
-    assert_eq!(functions.cloud.hub(&other)["properties"]["routing"]["routes"][0]["name"], "hw-a");
 }

@@ -35,6 +35,8 @@ const TARGETS: usize = 3;
 /// Instances of a Flex Consumption app, unless somebody asks for more.
 /// <https://learn.microsoft.com/azure/azure-functions/flex-consumption-plan#scale>
 const MOST_INSTANCES: usize = 100;
+/// What host.json says of it.
+const SESSIONS: u16 = 512;
 /// Hubs that an operator makes at the same time.
 const AT_ONCE: usize = 2000;
 
@@ -51,7 +53,7 @@ pub(super) struct FleetArgs {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=200))]
     instances: Option<u16>,
     /// Sessions that an instance takes at the same time: `maxConcurrentSessions` of host.json.
-    #[arg(long, default_value_t = 32, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=4096))]
+    #[arg(long, default_value_t = SESSIONS, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=4096))]
     sessions: u16,
     /// The last line is JSON.
     #[arg(long)]
@@ -78,7 +80,8 @@ impl Identity {
         }
     }
 
-    /// Hub PUTs of a hub, role assignments of a hub, and those of the whole fleet: the fewest there can be.
+    /// Hub PUTs of a hub, role assignments of a hub, and those of the whole fleet: the fewest there can be. Each
+    /// hub's routes are tested besides, by a POST, which counts as a write.
     fn writes(self) -> (u64, u64, u64) {
         match self {
             Self::Own => (2, TARGETS as u64, 0),
@@ -194,11 +197,14 @@ fn floor(hubs: u32, identity: Identity, settings: &Settings) -> f64 {
     let limits = &settings.throttling;
     let through = |writes: u64| ((writes as f64 - limits.writes) / limits.writes_per_second).max(0.0);
     let (hubs, put) = (u64::from(hubs), settings.hub_update_seconds);
+    let spread = settings.propagation_min_seconds;
     let grants = hubs * each + all;
-    // Before the last PUT of a hub: those before it, and its grants, which have to spread.
-    let prepared = through(hubs * (puts - 1) + grants) + settings.propagation_min_seconds;
-    let chain = put * (puts - 1) as f64 + settings.propagation_min_seconds;
-    through(hubs * puts + grants).max(prepared).max(chain) + put
+    // Of one hub, with nothing in its way.
+    let alone = put * puts as f64 + spread;
+    let before_last_put = through(hubs * (puts - 1) + grants) + spread + put;
+    let before_test = through(hubs * puts + grants) + put;
+    let everything = through(hubs * (puts + 1) + grants);
+    everything.max(before_test).max(before_last_put).max(alone)
 }
 
 /// Hubs that an operator has made, all active at about the same time.
@@ -284,4 +290,23 @@ fn table(figures: &Figures) -> String {
         }
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_bench_takes_as_many_sessions_as_the_host() {
+        let host: Value = serde_json::from_str(include_str!("../../../host.json")).unwrap();
+        assert_eq!(host["extensions"]["serviceBus"]["maxConcurrentSessions"], SESSIONS);
+    }
+
+    #[test]
+    fn the_floor_is_what_the_documentation_says() {
+        let settings = Settings::default();
+        assert_eq!(floor(1000, Identity::Own, &settings), 580.0);
+        assert_eq!(floor(1, Identity::Own, &settings), 75.0);
+        assert_eq!(floor(1000, Identity::Shared, &settings), 180.3);
+    }
 }

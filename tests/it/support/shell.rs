@@ -32,7 +32,6 @@ pub(crate) struct Shell {
 
 impl Shell {
     /// A shell in an empty folder.
-    #[expect(clippy::disallowed_methods, reason = "other programs are where the machine has them")]
     pub(crate) fn new() -> Self {
         let programs = Path::new(env!("CARGO_BIN_EXE_hubward")).parent().unwrap();
         #[expect(clippy::disallowed_methods, reason = "where sh and curl are, which is no setting of ours")]
