@@ -72,6 +72,7 @@ mod resync;
 mod second_owner;
 mod servicebus;
 mod shapes;
+mod sovereign;
 mod status;
 mod status_hub;
 mod stories;
