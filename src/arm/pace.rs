@@ -22,9 +22,9 @@ use tokio::{
 };
 
 /// The part of the full rate below which the pace never falls.
-const SLOWEST: f64 = 1.0 / 200.0;
+const SLOWEST: f64 = 1.0 / 50.0;
 /// By how much of itself the pace rises in each second without a refusal.
-const RAISE: f64 = 0.03;
+const RAISE: f64 = 0.05;
 /// The part of a bucket above which others clearly leave some, and by how much each answer that says so
 /// raises the pace.
 const PLENTY: (f64, f64) = (0.25, 1.25);
@@ -35,6 +35,8 @@ const CUT: f64 = 0.7;
 /// Shortest pause after a refusal, and shortest time between two cuts of the pace.
 const PAUSE: Duration = Duration::from_secs(1);
 
+/// When to ask again at the latest, if a call's turn seems far: the pace may have picked up by then.
+const COME_BACK: Duration = Duration::from_secs(60);
 /// Turns in a row that go to early calls while usual ones wait too.
 const EARLY_TURNS: u32 = 9;
 
@@ -215,8 +217,11 @@ impl Lane {
         let waiter = Waiter::new(&self, urgency);
         let (wait, closed) = self.outlook();
         let is_late = |wait| deadline.is_some_and(|deadline| Instant::now() + wait >= deadline);
-        if is_late(wait) || closed > patience {
-            return Err(wait);
+        if closed > patience {
+            return Err(closed);
+        }
+        if is_late(wait) {
+            return Err(wait.min(COME_BACK));
         }
         let enter = async {
             let _head = self.queues[urgency.index()].lock().await;
@@ -241,7 +246,9 @@ impl Lane {
             }
         };
         match deadline {
-            Some(deadline) => tokio::time::timeout_at(deadline, enter).await.map_err(|_| self.outlook().0)?,
+            Some(deadline) => {
+                tokio::time::timeout_at(deadline, enter).await.map_err(|_| self.outlook().0.min(COME_BACK))?
+            }
             None => enter.await,
         }
         drop(waiter);
