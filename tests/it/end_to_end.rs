@@ -379,10 +379,12 @@ fn the_schema_is_printed_and_the_package_has_the_hosts_layout() {
         [
             "HubEvent/function.json",
             "HubEventQueue/function.json",
+            "Hubs/function.json",
             "Request/function.json",
             "RequestBus/function.json",
             "Resync/function.json",
             "ScheduledExport/function.json",
+            "Status/function.json",
             "Work/function.json",
             "host.json",
             "hubward-handler"

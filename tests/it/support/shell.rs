@@ -12,7 +12,7 @@ use tokio::{
 use super::local::ended;
 
 /// A limit for things that go wrong, not a measure.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(300);
 
 /// `cargo run` of our program is our program; nothing else of cargo is.
 const CARGO: &str =
