@@ -32,6 +32,10 @@ pub(super) struct CloudArgs {
     /// The desired state, instead of the sample.
     #[arg(long, value_name = "FILE")]
     profiles: Option<PathBuf>,
+    /// Write all that is said to Resource Manager and by it to this file, without secrets: a line of JSON for
+    /// each exchange, as Microsoft's validator oav takes it.
+    #[arg(long, global = true, value_name = "FILE")]
+    record: Option<PathBuf>,
     #[command(flatten)]
     handler: HandlerArgs,
 }
@@ -125,6 +129,7 @@ pub(super) async fn start(
         tls,
         storage,
         resync,
+        record: args.record.clone(),
     };
     Ok(Staged { cloud: LocalCloud::start(options).await?, _folder: folder })
 }

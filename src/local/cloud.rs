@@ -24,6 +24,7 @@ use super::{
     azure::{Azure, EventSink, HttpEventSink, OUTCOMES_CONTAINER, Scheme, Settings, World},
     clock::SimClock,
     functions_host::{FunctionsHost, HostKeys, HostOptions, HostQueues, LogSink, StartError, Worker},
+    recorder::Recorder,
     servicebus::{QueueOptions, ServiceBus},
     storage_queue::StorageQueues,
 };
@@ -64,12 +65,14 @@ pub struct LocalOptions {
     pub storage: Option<QueueService>,
     /// Whether the fleet is compared at start and each quarter of an hour: beside it, calls cannot be counted.
     pub resync: bool,
+    /// A file for all that is said to Resource Manager and by it, see [`Recorder`].
+    pub record: Option<PathBuf>,
 }
 
 /// Why a local cloud did not start.
 #[derive(Debug, thiserror::Error)]
 pub enum LocalError {
-    /// A port could not be had, or the certificate could not be read.
+    /// A port could not be had, the certificate could not be read, or the recording not be written.
     #[error("the local cloud cannot listen")]
     Listen(#[from] io::Error),
     /// The staged package is not one.
@@ -150,6 +153,7 @@ impl LocalCloud {
             tls,
             storage,
             resync,
+            record,
         } = options;
         let clock = SimClock::start(OffsetDateTime::now_utc(), speed);
         let seed = azure.seed;
@@ -212,13 +216,17 @@ impl LocalCloud {
             functions: http_address(&functions_listener)?,
             data: http_address(&data_listener)?,
         };
+        let arm_router = match record {
+            Some(path) => Recorder::create(&path, azure.clone())?.at(azure.arm_router()),
+            None => azure.arm_router(),
+        };
         serve(&mut servers, data_listener, azure.data_router());
-        serve(&mut servers, arm_listener, azure.arm_router());
+        serve(&mut servers, arm_listener, arm_router.clone());
         serve(&mut servers, identity_listener, azure.identity_router());
         serve(&mut servers, bus_listener, bus.router());
         let tls_server = match tls {
             Some((certificate, key)) => {
-                let router = azure.arm_router().layer(Extension(Scheme("https".to_owned())));
+                let router = arm_router.layer(Extension(Scheme("https".to_owned())));
                 let (address, server) = serve_tls(router, certificate, key).await?;
                 addresses.arm = format!("https://{address}");
                 Some(server)

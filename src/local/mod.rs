@@ -10,6 +10,7 @@ pub mod cloud;
 pub mod crew;
 pub mod functions_host;
 pub mod in_process;
+pub mod recorder;
 pub mod servicebus;
 pub mod storage_queue;
 pub mod workbench;

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use crate::azure_sim_support::{Answer, SUB, Sim, hub_path};
 
 /// Members that the simulator shows in places where the recordings are silent, each on purpose.
-const EXTRA: &[&str] = &[
+pub(crate) const EXTRA: &[&str] = &[
     // Only newer answers have it.
     "properties.minTlsVersion",
     // So that a caller who logs the answer is found out, see the simulator's README.
@@ -55,27 +55,36 @@ fn members(value: &Value, at: &str, found: &mut BTreeSet<(String, &'static str)>
     found.insert((at.to_owned(), kind));
 }
 
-fn compare(answer: &Answer, name: &str, missing: &[&str]) {
-    let recorded = recorded(name);
-    assert_eq!(u64::from(answer.status), recorded["status"].as_u64().unwrap(), "{name}: {}", answer.body);
-    for header in recorded["headerNames"].as_array().unwrap() {
-        let header = header.as_str().unwrap();
-        assert!(answer.headers.contains_key(header), "{name}: header {header}");
+/// What an answer has otherwise than the recorded one, in words.
+pub(crate) fn differences(
+    answer: &Answer,
+    recorded: &Value,
+    missing: &[&str],
+    extra: &[&str],
+) -> Vec<String> {
+    let mut found = Vec::new();
+    if u64::from(answer.status) != recorded["status"].as_u64().unwrap() {
+        found.push(format!("status {}: {}", answer.status, answer.body));
     }
+    let headers = recorded["headerNames"].as_array().unwrap().iter().map(|header| header.as_str().unwrap());
+    let absent = headers.filter(|header| !answer.headers.contains_key(*header));
+    found.extend(absent.map(|header| format!("no header {header}")));
     let (mut real, mut ours) = (BTreeSet::new(), BTreeSet::new());
     members(&recorded["body"], "", &mut real);
     members(&answer.body, "", &mut ours);
-    let lacking: Vec<_> =
-        real.difference(&ours).filter(|(at, _)| !missing.iter().any(|m| at.starts_with(m))).collect();
-    assert!(lacking.is_empty(), "{name}: the simulator lacks {lacking:#?}");
+    let lacking = real.difference(&ours).filter(|(at, _)| !missing.iter().any(|m| at.starts_with(m)));
+    found.extend(lacking.map(|(at, kind)| format!("lacks {at}, a {kind}")));
     // An empty list says nothing about what is in it.
     let open =
         |at: &str| real.iter().any(|(known, kind)| *kind == "list" && at.starts_with(&format!("{known}[]")));
-    let extra: Vec<_> = ours
-        .difference(&real)
-        .filter(|(at, _)| !EXTRA.iter().any(|extra| at.contains(extra)) && !open(at))
-        .collect();
-    assert!(extra.is_empty(), "{name}: the simulator adds {extra:#?}");
+    let added = ours.difference(&real).filter(|(at, _)| !extra.iter().any(|e| at.contains(e)) && !open(at));
+    found.extend(added.map(|(at, kind)| format!("adds {at}, a {kind}")));
+    found
+}
+
+fn compare(answer: &Answer, name: &str, missing: &[&str]) {
+    let found = differences(answer, &recorded(name), missing, EXTRA);
+    assert!(found.is_empty(), "{name}: {found:#?}");
 }
 
 async fn settle() {

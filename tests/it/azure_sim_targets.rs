@@ -230,7 +230,8 @@ async fn a_world_may_begin_with_closed_targets() {
         "endpointUri": "sb://sb1.servicebus.windows.net",
     });
     assert_eq!(code(&with(&sim, "serviceBusQueues", queue).await), 400_117);
-    assert_eq!(sim.get(&bus).await.body["properties"]["publicNetworkAccess"], "Disabled");
+    let rules = sim.get(&format!("{bus}/networkRuleSets/default")).await.body;
+    assert_eq!(rules["properties"]["publicNetworkAccess"], "Disabled");
 }
 
 #[tokio::test(start_paused = true)]

@@ -240,7 +240,7 @@ const STORIES: &[Story] = &[
 ];
 
 /// Commands of blocks that are not run here, and why.
-const NOT_HERE: [(&str, &str); 13] = [
+const NOT_HERE: [(&str, &str); 14] = [
     (
         r#"curl -H "x-functions-key: $KEY" "https://$APP.azurewebsites.net/api/hubs?standing=blocked""#,
         "asks the host in Azure; `browser` asks the stand-in in the same way",
@@ -250,6 +250,7 @@ const NOT_HERE: [(&str, &str); 13] = [
         "makes a key in Azure",
     ),
     ("cargo test", "it is what runs this"),
+    ("cargo test --test it real_clients::az -- --ignored", "installs the az CLI, which takes minutes"),
     (
         "npx --package azurite@3.37.0 azurite-queue --inMemoryPersistence",
         "support::azurite starts the same, on a free port",
@@ -272,8 +273,9 @@ const NOT_HERE: [(&str, &str); 13] = [
 ];
 
 /// Commands that are named in the docs and run by another file of the tests, with these words.
-const ELSEWHERE: [(&str, &str, &str); 3] = [
+const ELSEWHERE: [(&str, &str, &str); 4] = [
     ("demo fleet", "tests/it/end_to_end.rs", r#"&["demo", "fleet","#),
+    ("demo --record FILE", "tests/it/real_traffic.rs", r#""--record"]"#),
     ("demo jobs", "tests/it/end_to_end.rs", r#"&["demo", "jobs","#),
     ("demo requests", "tests/it/end_to_end.rs", r#"&["demo", "requests","#),
 ];

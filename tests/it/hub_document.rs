@@ -17,11 +17,13 @@ use crate::support::{
 };
 
 /// What the service alone writes, spelt out a second time: the paths that a PUT leaves out.
-const READ_ONLY: [&str; 14] = [
+const READ_ONLY: [&str; 16] = [
     "/id",
     "/name",
     "/type",
     "/systemData",
+    "/subscriptionid",
+    "/resourcegroup",
     "/properties/state",
     "/properties/provisioningState",
     "/properties/hostName",

@@ -67,7 +67,14 @@ impl State {
                 }}),
             ),
             "microsoft.servicebus/namespaces/queues" => {
-                ("Microsoft.ServiceBus/namespaces/queues", entity(location, &at))
+                let mut queue = entity(location, &at);
+                merge(
+                    &mut queue["properties"],
+                    json!({
+                        "lockDuration": "PT1M", "requiresSession": false, "maxDeliveryCount": 10,
+                    }),
+                );
+                ("Microsoft.ServiceBus/namespaces/queues", queue)
             }
             "microsoft.servicebus/namespaces/topics" => {
                 ("Microsoft.ServiceBus/namespaces/topics", entity(location, &at))
@@ -123,7 +130,12 @@ impl State {
         if rule_set.is_object() {
             merge(rules, rule_set.clone());
         }
-        target["properties"]["publicNetworkAccess"] = rules["publicNetworkAccess"].clone();
+        if key.contains("/microsoft.servicebus/") {
+            // Shown with the rules alone.
+            target["properties"].as_object_mut().map(|shown| shown.shift_remove("publicNetworkAccess"));
+        } else {
+            target["properties"]["publicNetworkAccess"] = rules["publicNetworkAccess"].clone();
+        }
         true
     }
 
@@ -161,8 +173,6 @@ pub(super) fn merge(target: &mut Value, patch: Value) {
 fn namespace(id: &ResourceId, location: &str, at: &str, kafka: bool) -> Value {
     let name = id.name();
     let mut properties = json!({
-        "minimumTlsVersion": "1.2",
-        "publicNetworkAccess": "Enabled",
         "disableLocalAuth": false,
         "zoneRedundant": false,
         "provisioningState": "Succeeded",
@@ -173,6 +183,8 @@ fn namespace(id: &ResourceId, location: &str, at: &str, kafka: bool) -> Value {
         "status": "Active",
     });
     if kafka {
+        properties["minimumTlsVersion"] = json!("1.2");
+        properties["publicNetworkAccess"] = json!("Enabled");
         properties["isAutoInflateEnabled"] = json!(false);
         properties["maximumThroughputUnits"] = json!(0);
         properties["kafkaEnabled"] = json!(true);
@@ -185,12 +197,12 @@ fn namespace(id: &ResourceId, location: &str, at: &str, kafka: bool) -> Value {
     })
 }
 
+/// What queues and topics have in common.
 fn entity(location: &str, at: &str) -> Value {
     json!({"location": location, "properties": {
-        "lockDuration": "PT1M", "maxSizeInMegabytes": 1024, "requiresDuplicateDetection": false,
-        "requiresSession": false, "defaultMessageTimeToLive": "P10675199DT2H48M5.4775807S",
-        "maxDeliveryCount": 10, "enablePartitioning": false, "status": "Active", "sizeInBytes": 0,
-        "createdAt": at, "updatedAt": at,
+        "maxSizeInMegabytes": 1024, "requiresDuplicateDetection": false,
+        "defaultMessageTimeToLive": "P10675199DT2H48M5.4775807S", "enablePartitioning": false,
+        "status": "Active", "sizeInBytes": 0, "createdAt": at, "updatedAt": at,
     }})
 }
 

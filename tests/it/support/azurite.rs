@@ -2,7 +2,7 @@
 
 use std::{
     fs,
-    io::{BufRead, BufReader, ErrorKind, Write},
+    io::{BufRead, BufReader},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     sync::{Arc, Mutex, OnceLock, mpsc},
@@ -17,7 +17,11 @@ use hubward::{
 };
 use time::OffsetDateTime;
 
+use super::packages;
+
 const VERSION: &str = "3.37.0";
+/// What does not run without it.
+const TESTS: &str = "on Azurite";
 /// Well above what its start takes, also on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(60);
 /// One account for each test, so that they do not take each other's messages.
@@ -27,10 +31,6 @@ const ACCOUNTS: [&str; 9] =
 /// Ends when nobody holds its input open any more, however the tests end.
 const RUN: &str = "process.stdin.resume().on('end', () => process.exit(0));\n\
                    require('azurite/dist/src/queue/main.js');\n";
-
-/// What npm says when it cannot reach its registry.
-const UNREACHABLE: [&str; 6] =
-    ["ENOTFOUND", "EAI_AGAIN", "ECONNREFUSED", "ECONNRESET", "ETIMEDOUT", "ENETUNREACH"];
 
 pub(crate) struct Azurite {
     address: String,
@@ -49,29 +49,14 @@ pub(crate) fn azurite() -> Option<&'static Azurite> {
 
 impl Azurite {
     fn start() -> Result<Option<Self>, String> {
-        for program in ["node", "npm"] {
-            match Command::new(program).arg("--version").output() {
-                Err(error) if error.kind() == ErrorKind::NotFound => {
-                    // Not `eprintln`, which nobody sees while tests pass.
-                    let text = format!("the tests on Azurite did NOT run: there is no `{program}` on PATH\n");
-                    let _ = std::io::stderr().write_all(text.as_bytes());
-                    return Ok(None);
-                }
-                Err(error) => return Err(format!("`{program}` cannot be started: {error}")),
-                Ok(_) => {}
-            }
-        }
-        let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).with_file_name("azurite");
-        if let Err(cause) = install(&folder) {
-            // A machine without a way to the registry is one without Azurite. Anything else is a failure.
-            if !UNREACHABLE.iter().any(|word| cause.contains(word)) {
-                return Err(cause);
-            }
-            let text =
-                format!("the tests on Azurite did NOT run: the npm registry cannot be reached\n{cause}\n");
-            let _ = std::io::stderr().write_all(text.as_bytes());
+        if !packages::here(TESTS, &["node", "npm"])? {
             return Ok(None);
         }
+        let folder = packages::installed(TESTS, "azurite", VERSION, |folder| {
+            let npm = ["install", "--no-audit", "--no-fund", "--ignore-scripts", "--prefix"];
+            packages::ran(Command::new("npm").args(npm).arg(folder).arg(format!("azurite@{VERSION}")))
+        })?;
+        let Some(folder) = folder else { return Ok(None) };
         run(&folder).map(Some)
     }
 
@@ -92,32 +77,6 @@ impl Azurite {
     pub(crate) fn own_account(&self) -> Url {
         Url::parse(&format!("{}/{ACCOUNT}", self.address)).unwrap()
     }
-}
-
-/// Installs it, unless it is there.
-fn install(folder: &Path) -> Result<(), String> {
-    let io = |error: std::io::Error| format!("{}: {error}", folder.display());
-    fs::create_dir_all(folder).map_err(io)?;
-    // Another run of the tests may be doing the same.
-    let lock = fs::File::create(folder.join("lock")).map_err(io)?;
-    lock.lock().map_err(io)?;
-    // npm writes this last.
-    let done = fs::read_to_string(folder.join("node_modules/.package-lock.json")).unwrap_or_default();
-    let done: serde_json::Value = serde_json::from_str(&done).unwrap_or_default();
-    if done["packages"]["node_modules/azurite"]["version"] == VERSION {
-        return Ok(());
-    }
-    let npm = Command::new("npm")
-        .args(["install", "--no-audit", "--no-fund", "--ignore-scripts", "--prefix"])
-        .arg(folder)
-        .arg(format!("azurite@{VERSION}"))
-        .stdin(Stdio::null())
-        .output()
-        .map_err(io)?;
-    if npm.status.success() {
-        return Ok(());
-    }
-    Err(format!("npm install azurite@{VERSION} failed:\n{}", String::from_utf8_lossy(&npm.stderr)))
 }
 
 fn run(folder: &Path) -> Result<Azurite, String> {

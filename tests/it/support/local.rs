@@ -28,6 +28,7 @@ pub(crate) fn local(folder: &tempfile::TempDir, profiles: &str) -> LocalOptions 
         tls: None,
         resync: false,
         storage: None,
+        record: None,
     }
 }
 

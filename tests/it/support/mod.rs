@@ -3,6 +3,7 @@
 pub(crate) mod azurite;
 pub(crate) mod cloud;
 pub(crate) mod local;
+pub(crate) mod packages;
 pub(crate) mod page;
 pub(crate) mod portal;
 pub(crate) mod profiles;

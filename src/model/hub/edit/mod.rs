@@ -223,7 +223,8 @@ fn path_is_within(path: &str, parent: &str) -> bool {
 /// published clients leave out of a PUT.
 fn strip_read_only(document: &Map<String, Value>) -> Map<String, Value> {
     let mut body = document.clone();
-    for name in ["id", "name", "type", "systemData"] {
+    // The last two are in no published document, and the service says them of every hub.
+    for name in ["id", "name", "type", "systemData", "subscriptionid", "resourcegroup"] {
         body.shift_remove(name);
     }
     let below = |body: &mut Map<String, Value>, path: &[&str], names: &[&str]| {
