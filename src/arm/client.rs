@@ -14,7 +14,7 @@ use azure_core::{
     credentials::{Secret, TokenCredential},
     http::{HttpClient, Method, Request, Url, headers::HeaderName},
 };
-use rand::Rng;
+use rand::{Rng, SeedableRng, rngs::StdRng};
 use serde_json::Value;
 use tokio::time::Instant;
 use tracing::{Instrument, debug, field::Empty, info_span};
@@ -73,6 +73,8 @@ struct Inner {
     usage: Cache<AssignmentsLeft>,
     /// The token scope of hubs' own APIs.
     hub_scope: String,
+    /// What spreads the pauses of processes that were refused at the same time.
+    chance: Mutex<StdRng>,
 }
 
 /// The token scope of hubs' own APIs. The SDKs know no other one for other clouds.
@@ -161,6 +163,7 @@ impl ArmClient {
             identities: Cache::new(GOOD_FOR),
             usage: Cache::new(GOOD_FOR),
             hub_scope: HUB_SCOPE.to_owned(),
+            chance: Mutex::new(StdRng::from_rng(&mut rand::rng())),
         };
         Self { inner: Arc::new(inner), deadline: None, door: Door { endpoint, scope } }
     }
@@ -169,6 +172,12 @@ impl ArmClient {
     /// shared.
     pub(super) fn at_door(&self, endpoint: Url, scope: String) -> Self {
         Self { door: Door { endpoint, scope }, ..self.clone() }
+    }
+
+    /// The same client with pauses that are the same in every run with this seed.
+    pub(crate) fn with_chance(self, seed: u64) -> Self {
+        *self.inner.chance.lock().unwrap_or_else(PoisonError::into_inner) = StdRng::seed_from_u64(seed);
+        self
     }
 
     /// The same client with another token scope for hubs' own APIs. Only before the first call.
@@ -310,7 +319,7 @@ impl ArmClient {
                 }
                 Err(error) => error,
             };
-            let jittered = pause.mul_f64(rand::rng().random_range(0.75..1.25));
+            let jittered = pause.mul_f64(self.spread());
             let Some(asked) = may_try_again(&error, call.repeat) else { return Err(error) };
             let wait = asked.unwrap_or(jittered);
             let has_to_queue = place.is_counted() && error.is_throttled();
@@ -331,6 +340,10 @@ impl ArmClient {
             }
             pause *= 2;
         }
+    }
+
+    fn spread(&self) -> f64 {
+        self.inner.chance.lock().unwrap_or_else(PoisonError::into_inner).random_range(0.75..1.25)
     }
 
     async fn attempt(&self, call: &Call<'_>, place: &Place) -> Result<Answer, ArmError> {

@@ -21,6 +21,7 @@ mod package;
 mod plan;
 mod request;
 mod resync;
+mod simulate;
 
 use std::{path::PathBuf, process::ExitCode};
 
@@ -66,6 +67,8 @@ enum Command {
     Exports(exports::ExportsArgs),
     /// Count what the work costs, in a simulated Azure.
     Bench(bench::BenchArgs),
+    /// Play runs with everything that can go wrong, by seed, and see that what has to hold does.
+    Simulate(simulate::SimulateArgs),
     /// Stage what is deployed: host.json, the functions, the handler; and zip it.
     Package(package::PackageArgs),
     /// Print the JSON Schema of a document, for editors.
@@ -144,6 +147,7 @@ async fn run(cli: Cli) -> anyhow::Result<Ending> {
         Command::Jobs(args) => jobs::run(args).await,
         Command::Exports(args) => exports::run(args).await,
         Command::Bench(args) => bench::run(args).await,
+        Command::Simulate(args) => simulate::run(args).await,
         Command::Package(args) => package::run(args).await,
         Command::Apply(args) => apply::run(args).await,
         Command::Hubs(args) => hubs::run(args).await,

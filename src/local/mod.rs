@@ -12,5 +12,6 @@ pub mod functions_host;
 pub mod in_process;
 pub mod recorder;
 pub mod servicebus;
+pub mod simulate;
 pub mod storage_queue;
 pub mod workbench;

@@ -11,7 +11,7 @@ use std::{
 use azure_core::{
     credentials::{AccessToken, TokenCredential, TokenRequestOptions},
     error::ErrorKind,
-    http::Url,
+    http::{HttpClient, Url},
 };
 use serde_json::{Value, json};
 use time::{OffsetDateTime, macros::datetime};
@@ -208,13 +208,23 @@ impl Workbench {
 }
 
 /// A client of a simulated Azure, which knows nothing yet.
-pub(super) fn client(azure: &Azure) -> ArmClient {
-    let transport = InProcess::new().with(ARM, azure.arm_router()).elsewhere(azure.data_router());
+fn client(azure: &Azure) -> ArmClient {
+    client_of(azure, Arc::new(SimCredential(azure.clone())), |plain| Arc::new(plain), azure.now())
+}
+
+/// The same with these tokens, over what `network` makes of the plain way, by a clock that shows `started`.
+pub(super) fn client_of(
+    azure: &Azure,
+    credential: Arc<dyn TokenCredential>,
+    network: impl FnOnce(InProcess) -> Arc<dyn HttpClient>,
+    started: OffsetDateTime,
+) -> ArmClient {
+    let plain = InProcess::new().with(ARM, azure.arm_router()).elsewhere(azure.data_router());
     ArmClient::new(
         ENDPOINT.clone(),
         "https://management.azure.com/.default".into(),
-        Arc::new(SimCredential(azure.clone())),
-        Arc::new(transport),
-        AzureClock::starting_at(azure.now()),
+        credential,
+        network(plain),
+        AzureClock::starting_at(started),
     )
 }

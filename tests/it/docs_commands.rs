@@ -273,11 +273,16 @@ const NOT_HERE: [(&str, &str); 14] = [
 ];
 
 /// Commands that are named in the docs and run by another file of the tests, with these words.
-const ELSEWHERE: [(&str, &str, &str); 4] = [
+const ELSEWHERE: [(&str, &str, &str); 5] = [
     ("demo fleet", "tests/it/end_to_end.rs", r#"&["demo", "fleet","#),
     ("demo --record FILE", "tests/it/real_traffic.rs", r#""--record"]"#),
     ("demo jobs", "tests/it/end_to_end.rs", r#"&["demo", "jobs","#),
     ("demo requests", "tests/it/end_to_end.rs", r#"&["demo", "requests","#),
+    (
+        "simulate --seeds --json --log --first",
+        "tests/it/simulate.rs",
+        r#"["simulate", "--seeds", seeds, "--json"]"#,
+    ),
 ];
 
 fn is_not_here(line: &str) -> bool {

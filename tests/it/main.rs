@@ -75,6 +75,7 @@ mod resync;
 mod second_owner;
 mod servicebus;
 mod shapes;
+mod simulate;
 mod sovereign;
 mod status;
 mod status_hub;

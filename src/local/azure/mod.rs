@@ -54,7 +54,10 @@ mod targets;
 mod throttle;
 mod world;
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
 
 use axum::Router;
 use serde_json::Value;
@@ -154,6 +157,20 @@ impl Azure {
         all.sort();
         all.dedup();
         all
+    }
+
+    /// Whom each principal belongs to that a hub or an identity has now: ids in lower case.
+    pub fn principals(&self) -> BTreeMap<String, String> {
+        let state = self.lock();
+        let hubs = state.hubs.values().filter_map(|hub| Some((hub.system.clone()?, hub.id.key().to_owned())));
+        let identities =
+            state.identities.values().map(|one| (one.principal.clone(), one.id.to_ascii_lowercase()));
+        hubs.chain(identities).map(|(principal, owner)| (principal.to_ascii_lowercase(), owner)).collect()
+    }
+
+    /// Lets nothing more go wrong than what has begun already.
+    pub fn clear_faults(&self) {
+        self.lock().faults.clear();
     }
 
     /// Lets something go wrong.

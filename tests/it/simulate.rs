@@ -1,0 +1,55 @@
+//! The program as a whole, by seed: whatever happens, what has to hold does, and every run can be seen again.
+
+use std::process::Command;
+
+use hubward::local::simulate;
+use serde_json::{Value, json};
+
+#[test]
+fn whatever_happens_what_has_to_hold_does() {
+    std::thread::scope(|scope| {
+        for first in 0..4 {
+            scope.spawn(move || {
+                for seed in (first..40).step_by(4) {
+                    let run = simulate::run(seed).unwrap();
+                    assert!(run.broken.is_empty(), "seed {seed}: {:#?}", run.broken);
+                    assert!(
+                        run.counts.get("call").is_some_and(|calls| *calls > 0),
+                        "seed {seed} did nothing"
+                    );
+                }
+            });
+        }
+    });
+}
+
+#[test]
+fn the_same_seed_is_the_same_run_to_the_last_call() {
+    for seed in [100, 104] {
+        let (one, other) = (simulate::run(seed).unwrap(), simulate::run(seed).unwrap());
+        let parted = one.log.iter().zip(&other.log).find(|(one, other)| one != other);
+        assert_eq!(parted, None, "seed {seed}");
+        assert_eq!((one.digest, one.story), (other.digest, other.story), "seed {seed}");
+    }
+    let (one, other) = (simulate::run(100).unwrap(), simulate::run(101).unwrap());
+    assert_ne!(one.digest, other.digest, "another seed is another run");
+}
+
+/// The program itself: its exit code and the last line that it prints.
+fn simulated(seeds: &str) -> (Option<i32>, Value) {
+    let run =
+        Command::new(env!("CARGO_BIN_EXE_hubward")).args(["simulate", "--seeds", seeds, "--json"]).output();
+    let run = run.unwrap();
+    let said = String::from_utf8(run.stdout).unwrap();
+    (run.status.code(), serde_json::from_str(said.lines().last().unwrap_or("null")).unwrap_or_default())
+}
+
+#[test]
+fn the_last_line_is_a_summary_and_the_exit_code_tells_whether_all_held() {
+    let (code, summary) = simulated("40..44");
+    assert_eq!(code, Some(0), "{summary}");
+    assert_eq!((&summary["runs"], &summary["broken"]), (&json!(4), &json!({})));
+    assert!(summary["counts"]["call"].as_u64() > Some(40), "{summary}");
+    let (code, _) = simulated("7..7");
+    assert_eq!(code, Some(2), "a range without a seed proves nothing");
+}
