@@ -398,7 +398,7 @@ fn derive(hub: &IotHubId, parts: &[&str]) -> Uuid {
 /// the time in whole seconds, cut off: woken at the very moment, we would find it a second early.
 fn round_up(time: OffsetDateTime) -> OffsetDateTime {
     let whole = time.replace_nanosecond(0).unwrap_or(time);
-    whole + if whole == time { time::Duration::SECOND } else { time::Duration::seconds(2) }
+    whole.saturating_add(if whole == time { time::Duration::SECOND } else { time::Duration::seconds(2) })
 }
 
 #[cfg(test)]
@@ -452,6 +452,14 @@ mod tests {
                 chain: Chain::default(),
             }
         );
+    }
+
+    #[test]
+    fn a_follow_up_of_the_last_second_of_the_calendar_is_due_then() {
+        let last = datetime!(9999-12-31 23:59:59 UTC);
+        let item = WorkItem::for_event(hub(), false, Some("a".into()), None);
+        let due = item.follow_up("x", last, Chain::default()).due();
+        assert!(due.is_some_and(|due| due >= last));
     }
 
     #[test]

@@ -40,6 +40,8 @@ const MAX_TURNS: u32 = 20;
 const FIRST_PAUSE: Duration = Duration::from_millis(500);
 /// Longest wait inside an invocation that a service may ask for. More is waited as a message.
 const LONGEST_PAUSE: Duration = Duration::from_secs(20);
+/// Longest wait that is believed at all. What asks for more is nonsense, and could not be added to a time.
+const LONGEST_ASKED: Duration = Duration::from_secs(24 * 60 * 60);
 /// How long targets, identities and limits are taken to be as they were read. Shorter than a grant's
 /// window, so that within one a target that went is noticed.
 const GOOD_FOR: Duration = Duration::from_secs(10 * 60);
@@ -416,10 +418,12 @@ impl ArmClient {
             self.inner.clock.observe(date);
         }
         let operation = header("azure-asyncoperation").or_else(|| header("location")).map(str::to_owned);
-        let retry_after = header("retry-after").and_then(|text| text.parse().ok()).map(Duration::from_secs);
+        let pause = |asked: Duration| asked.min(LONGEST_ASKED);
+        let retry_after = header("retry-after").and_then(|text| text.parse().ok());
+        let retry_after = retry_after.map(|seconds| pause(Duration::from_secs(seconds)));
         let quota = Quota {
             remaining: header("x-ms-user-quota-remaining").and_then(|text| text.parse().ok()),
-            resets_after: header("x-ms-user-quota-resets-after").and_then(clock_time),
+            resets_after: header("x-ms-user-quota-resets-after").and_then(clock_time).map(pause),
             left_out: header("x-ms-tenant-subscription-limit-hit")
                 .is_some_and(|text| text.eq_ignore_ascii_case("true")),
         };

@@ -156,7 +156,8 @@ impl Jobs<'_> {
         let grant = self.granted(hub, item, &principal).await?;
         // A grant whose age nobody knows is as old as the request, and has settled.
         let made = grant.created_on.unwrap_or(request.requested_at);
-        let age = self.now() - made;
+        // Never in the future: that would be waited for.
+        let age = (self.now() - made).max(Duration::ZERO);
         if age < SETTLE && grant.created_on.is_some() {
             return Err(self.later(item.clone(), "the grant to spread", SETTLE - age));
         }

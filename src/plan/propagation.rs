@@ -48,7 +48,7 @@ impl Propagation {
         match youngest_grant(edit, observed, guardrails) {
             // Never longer than for a grant of this moment, whatever a message says.
             Some(created_on) if now - created_on < SETTLE => {
-                Self::Settling { until: (created_on + SETTLE).min(now + SETTLE) }
+                Self::Settling { until: created_on.min(now) + SETTLE }
             }
             _ => Self::Settled,
         }
@@ -63,7 +63,8 @@ pub fn ask_again(
     guardrails: &Guardrails,
     now: OffsetDateTime,
 ) -> Option<OffsetDateTime> {
-    let created_on = youngest_grant(edit, observed, guardrails)?;
+    // No younger than of this moment, whatever a message says.
+    let created_on = youngest_grant(edit, observed, guardrails)?.min(now);
     let window = i64::try_from(guardrails.grant_window.seconds()).unwrap_or(i64::MAX);
     let last = ASK_AT[ASK_AT.len() - 1];
     let later = (1..).map(|turn| last + turn * LATER);

@@ -18,7 +18,7 @@ const MAKE_UP: Duration = Duration::days(7);
 /// The occurrence to run now, given that everything up to `last` was seen to: the latest one in
 /// `(last, now]`. Several missed ones run once.
 pub fn due(schedule: &Ncrontab, last: OffsetDateTime, now: OffsetDateTime) -> Option<OffsetDateTime> {
-    let from = last.max(now - MAKE_UP);
+    let from = last.max(now.saturating_sub(MAKE_UP));
     std::iter::successors(schedule.next_after(from), |at| schedule.next_after(*at))
         .take_while(|at| *at <= now)
         .last()

@@ -97,7 +97,8 @@ impl Ncrontab {
     ///
     /// Nothing when no day ever matches.
     pub fn next_after(&self, base: OffsetDateTime) -> Option<OffsetDateTime> {
-        let base = base.to_offset(UtcOffset::UTC).replace_nanosecond(0).ok()? + Duration::SECOND;
+        let base = base.checked_to_offset(UtcOffset::UTC)?.replace_nanosecond(0).ok()?;
+        let base = base.checked_add(Duration::SECOND)?;
         let last_year = base.year() + YEARS_AHEAD;
         let (mut date, mut earliest) = (base.date(), base.time());
         loop {
@@ -276,6 +277,14 @@ mod tests {
         assert_eq!(after, Some(datetime!(2026-01-31 12:54:00 UTC)));
         let wrapped = schedule.next_after(datetime!(2026-01-31 12:58:00 UTC));
         assert_eq!(wrapped, Some(datetime!(2026-01-31 13:50:00 UTC)));
+    }
+
+    #[test]
+    fn after_the_last_second_of_the_calendar_nothing_comes() {
+        let schedule: Ncrontab = "* * * * * *".parse().unwrap();
+        for last in [datetime!(9999-12-31 23:59:59 UTC), datetime!(9999-12-31 23:59:59 -1)] {
+            assert_eq!(schedule.next_after(last), None);
+        }
     }
 
     #[test]

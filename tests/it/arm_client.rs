@@ -296,3 +296,19 @@ async fn azures_clock_is_the_one_in_its_answers() {
     assert_eq!(client.clock().now() - before, Duration::hours(1));
     assert_eq!(client.calls().get("GET hub"), Some(&1));
 }
+
+#[tokio::test(start_paused = true)]
+async fn no_answer_makes_us_wait_for_ever() {
+    let for_ever = u64::MAX.to_string();
+    for header in
+        [("retry-after", for_ever.as_str()), ("x-ms-user-quota-resets-after", "5124095576030431:00:15")]
+    {
+        for status in [409, 429, 503] {
+            let body = || reply(status, &[header], json!({"error": {"code": "Busy", "message": "m"}}));
+            let script = Script::new((0..40).map(|_| body()).collect());
+            let error = ArmReader::new(script.client()).hub(&hub_id("hub1")).await.err().unwrap();
+            let Reaction::Wait(pause) = error.reaction() else { panic!("{error}") };
+            assert!(pause.as_secs() <= 24 * 60 * 60, "{header:?} {status}: {pause:?}");
+        }
+    }
+}

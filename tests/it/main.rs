@@ -46,6 +46,7 @@ mod functions_host_queues;
 mod functions_host_support;
 mod functions_host_timers;
 mod functions_host_worker;
+mod fuzz_corpus;
 mod grants;
 mod handler_invocations;
 mod handler_random;

@@ -3,7 +3,7 @@
 use hubward::plan::{Blocked, Step, ask_again};
 use insta::assert_snapshot;
 use serde_json::json;
-use time::Duration;
+use time::{Duration, macros::datetime};
 
 use crate::support::world::{NOW, PRINCIPAL, World, event_hub, id};
 
@@ -223,4 +223,20 @@ fn a_refused_hub_is_asked_again_ever_more_slowly_and_not_forever() {
         moments.push(again.map(|due| (due - NOW).whole_seconds() + age));
     }
     assert_eq!(moments, [Some(90), Some(120), Some(300), Some(540), Some(900), None, None]);
+}
+
+#[test]
+fn a_grant_of_the_future_is_one_of_this_moment() {
+    let mut world = World::at_rest();
+    world.hub["properties"]["routing"]["endpoints"]["eventHubs"] = json!([]);
+    world.grants.clear();
+    world.grant(event_hub("telemetry-westus2"), PRINCIPAL, Duration::ZERO);
+    let plan = world.plan();
+    let Some(Step::EditHub { edit }) = plan.steps.last() else { panic!("{plan}") };
+    let again = |world: &World| ask_again(edit, &world.observed(), world.state().guardrails(), NOW);
+    let (at_once, rendered) = (again(&world), world.rendered());
+    assert!(at_once.is_some_and(|due| due > NOW));
+    world.grants.clear();
+    world.grant(event_hub("telemetry-westus2"), PRINCIPAL, NOW - datetime!(9999-12-31 23:59:59 UTC));
+    assert_eq!((again(&world), world.rendered()), (at_once, rendered));
 }

@@ -1,8 +1,8 @@
 //! Deterministic simulation: the real functions, their queues and timers, and the simulated Azure, in one process
 //! on paused time, with everything that is random drawn from one seed.
 //!
-//! A run is a [story](story): a fleet, profiles, requests, other people, and faults. When the faults have ended
-//! and nothing is left to do, the [invariants](invariants) are looked at. The same seed gives the same run, to
+//! A run is a story: a fleet, profiles, requests, other people, and faults. When the faults have ended
+//! and nothing is left to do, the invariants are looked at. The same seed gives the same run, to
 //! the last call: its log has the same digest.
 
 mod actors;

@@ -68,7 +68,7 @@ pub(super) fn moment_or(at: Option<OffsetDateTime>, now: OffsetDateTime, none: &
 }
 
 fn rfc3339(at: OffsetDateTime) -> String {
-    let at = at.to_offset(UtcOffset::UTC);
+    let at = at.checked_to_offset(UtcOffset::UTC).unwrap_or(at);
     at.replace_nanosecond(0).unwrap_or(at).format(&Rfc3339).unwrap_or_default()
 }
 
@@ -207,6 +207,8 @@ mod tests {
         ] {
             assert_eq!(age(at, now), told);
         }
+        let last = moment(datetime!(9999-12-31 23:59:59 -1), now).into_string();
+        assert!(last.contains("9999-12-31T23:59:59-01:00"), "{last}");
         let text = moment(datetime!(2026-02-03 05:05:06.789 +1), now).into_string();
         assert_eq!(text, r#"<time datetime="2026-02-03T04:05:06Z">2026-02-03T04:05:06Z</time> (now)"#);
     }
