@@ -88,7 +88,11 @@ pub struct WorkbenchError(String);
 impl Workbench {
     /// A workbench with its time at [`START`].
     pub fn new(settings: Settings, world: World, state: DesiredState) -> Self {
-        let clock = SimClock::start(START, 1.0);
+        Self::on(SimClock::start(START, 1.0), settings, world, state)
+    }
+
+    /// A workbench on another clock.
+    pub fn on(clock: SimClock, settings: Settings, world: World, state: DesiredState) -> Self {
         let azure = Azure::new(settings, world, clock.clone());
         let arm = ArmWriter::new(client(&azure));
         Self { reconciler: Reconciler::new(arm.clone()), azure, clock, arm, state }

@@ -47,7 +47,9 @@ const fn named(text: &'static str, code: i32, says: Says) -> Line {
 }
 
 /// What the docs leave to the reader, or what is elsewhere in tests.
-const STANDS_FOR: [(&str, &str); 2] = [
+const STANDS_FOR: [(&str, &str); 3] = [
+    // Our own handler, the one that was built for the tests, and few invocations: elsewhere peers are optional.
+    ("bench handler", "bench handler --handler \"$HANDLER\" --no-peers --requests 20 --rounds 1"),
     // The same on a machine that does other things besides.
     ("fleet --hubs 1000", "fleet --hubs 30"),
     ("http://127.0.0.1:10001/devstoreaccount1", "\"$QUEUES\""),
@@ -106,6 +108,11 @@ const STORIES: &[Story] = &[
             typed("hubward bench fleet --hubs 1000 --json", 0, Now("\"failed\":0")),
             typed("hubward bench fleet --hubs 1000 --identity shared --json", 0, Now("\"failed\":0")),
         ],
+    },
+    Story {
+        page: "docs/performance.md",
+        section: "The handler beside its peers",
+        lines: &[typed("hubward bench handler", 0, Now("no-change reconcile, per second"))],
     },
     Story {
         page: "README.md",
@@ -240,7 +247,8 @@ const STORIES: &[Story] = &[
 ];
 
 /// Commands of blocks that are not run here, and why.
-const NOT_HERE: [(&str, &str); 14] = [
+const NOT_HERE: [(&str, &str); 15] = [
+    ("cargo bench --bench planner", "measures for minutes; CI compiles it"),
     (
         r#"curl -H "x-functions-key: $KEY" "https://$APP.azurewebsites.net/api/hubs?standing=blocked""#,
         "asks the host in Azure; `browser` asks the stand-in in the same way",

@@ -79,6 +79,11 @@ pub(crate) async fn stage(page: &str, section: &str) -> Option<Stage> {
         ("README.md", "Hubward") | ("docs/profiles.md", "In an editor") => Some(Stage::bare()),
         ("src/local/azure/README.md", "With az and the SDKs") => Some(Stage::bare()),
         ("docs/performance.md", "One hub" | "A cold fleet") => Some(Stage::bare()),
+        ("docs/performance.md", "The handler beside its peers") => {
+            let mut stage = Stage::bare();
+            stage.shell.set("HANDLER", env!("CARGO_BIN_EXE_hubward-handler"));
+            Some(stage)
+        }
         ("README.md", "Sixty seconds with the local cloud") => {
             let mut stage = Stage::bare();
             stage.shell.file("reconcile.json", &example("Reconcile"));

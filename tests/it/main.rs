@@ -18,6 +18,7 @@ mod azure_sim_targets;
 mod azurite;
 mod azurite_requests;
 mod azurite_thousand;
+mod bench_handler;
 mod browser;
 mod bulk_jobs;
 mod bulk_jobs_asking;

@@ -1,9 +1,11 @@
-//! `hubward bench`: what the work costs, counted in the simulated Azure on paused time.
+//! `hubward bench`: what the work costs, counted in the simulated Azure on paused time; and what the handler
+//! costs, in real time, beside others.
 //!
 //! The counts are the simulator's, not ours: every call that reached it. Nothing is skipped: the real
 //! engine plans and writes, and the end state is read from the simulator before a figure is printed.
 
 mod fleet;
+mod handler;
 mod onboard;
 
 use clap::{Args, Subcommand};
@@ -24,11 +26,14 @@ enum Which {
     Onboard(onboard::OnboardArgs),
     /// Onboard a whole fleet at once: how far above the time that Azure's limits allow, and what a resync costs.
     Fleet(fleet::FleetArgs),
+    /// Measure the handler beside the same handler in Node and in Python: start, memory, latency, throughput.
+    Handler(handler::HandlerBenchArgs),
 }
 
 pub(super) async fn run(args: BenchArgs) -> anyhow::Result<Ending> {
     match args.which {
         Which::Onboard(args) => on_paused_time(move || onboard::run(args)).await,
+        Which::Handler(args) => handler::run(args).await,
         Which::Fleet(args) => on_paused_time(move || fleet::run(args)).await,
     }
 }

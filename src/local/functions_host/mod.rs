@@ -58,6 +58,8 @@ use settings::{HostJson, Settings};
 use status::Activity;
 use worker::{Launch, WorkerLink};
 
+pub(crate) use envelope::TriggerInput;
+pub(crate) use function::DataType;
 pub use options::{Framing, HostKeys, HostOptions};
 pub use queues::{HostQueues, RemoteQueues};
 pub use schedule::{ScheduleStatus, TimerStatuses};
