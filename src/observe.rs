@@ -139,9 +139,7 @@ impl Observer {
         let Some(principal) = self.document().await?.and_then(|hub| hub.identity().system_principal) else {
             return Ok(Vec::new());
         };
-        for scope in guardrails.outermost_targets() {
-            self.list(scope, scope, &principal).await?;
-        }
+        self.list_all(guardrails, &principal).await?;
         let own = self.grants.iter().filter(|grant| grant.is_of(&principal));
         Ok(own.filter_map(|grant| grant.description.clone()).collect())
     }
@@ -273,13 +271,19 @@ impl Observer {
         guardrails: &Guardrails,
     ) -> Result<(), ArmError> {
         let Some(principal) = observed.principal_of(&IdentityRef::System) else { return Ok(()) };
-        for scope in guardrails.outermost_targets() {
-            self.list(scope, scope, &principal).await?;
-        }
+        self.list_all(guardrails, &principal).await?;
         for account in cosmos_accounts(desired, observed) {
             if guardrails.allows_target(&account) {
                 self.list_cosmos(&account, &principal).await?;
             }
+        }
+        Ok(())
+    }
+
+    /// Everything that a principal holds within the guardrails.
+    async fn list_all(&mut self, guardrails: &Guardrails, principal: &str) -> Result<(), ArmError> {
+        for scope in guardrails.outermost_targets() {
+            self.list(scope, scope, principal).await?;
         }
         Ok(())
     }

@@ -208,6 +208,13 @@ impl Lane {
         self.bucket.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// The bucket as it is now.
+    fn filled(&self) -> (MutexGuard<'_, Bucket>, Instant) {
+        let (mut bucket, now) = (self.bucket(), Instant::now());
+        bucket.fill(now, self.kind.bucket());
+        (bucket, now)
+    }
+
     async fn enter(
         self: Arc<Self>,
         urgency: Urgency,
@@ -228,8 +235,7 @@ impl Lane {
             loop {
                 let changed = self.changed.notified();
                 let wait = {
-                    let (mut bucket, now) = (self.bucket(), Instant::now());
-                    bucket.fill(now, self.kind.bucket());
+                    let (mut bucket, now) = self.filled();
                     let wait = bucket.wait_for(1.0, now);
                     let is_turn = bucket.is_turn_of(urgency);
                     if wait.is_zero() && is_turn {
@@ -257,8 +263,7 @@ impl Lane {
 
     /// How long the last of those who wait will wait, and for how long nobody goes out.
     fn outlook(&self) -> (Duration, Duration) {
-        let (mut bucket, now) = (self.bucket(), Instant::now());
-        bucket.fill(now, self.kind.bucket());
+        let (bucket, now) = self.filled();
         let wait = bucket.wait_for(f64::from(bucket.waiting.iter().sum::<u32>()), now);
         (wait, bucket.closed_until.saturating_duration_since(now))
     }
@@ -303,9 +308,8 @@ impl Place {
     /// Learns from an answer: whether the call was let in, and what is left.
     pub(super) fn learn(&self, status: u16, left: Option<u32>, retry_after: Option<Duration>) {
         let Some(lane) = &self.lane else { return };
-        let ((size, rate), now) = (lane.kind.bucket(), Instant::now());
-        let mut bucket = lane.bucket();
-        bucket.fill(now, (size, rate));
+        let (size, rate) = lane.kind.bucket();
+        let (mut bucket, now) = lane.filled();
         let thought = bucket.tokens;
         if status == 429 {
             bucket.tokens = thought.min(0.0);

@@ -45,11 +45,8 @@ impl Propagation {
     /// The state of the grants that this edit needs. Grants that are not there yet do not count
     /// here: the plan has steps for them.
     pub fn of(edit: &HubEdit, observed: &ObservedHub, guardrails: &Guardrails, now: OffsetDateTime) -> Self {
-        match youngest_grant(edit, observed, guardrails) {
-            // Never longer than for a grant of this moment, whatever a message says.
-            Some(created_on) if now - created_on < SETTLE => {
-                Self::Settling { until: created_on.min(now) + SETTLE }
-            }
+        match youngest_grant(edit, observed, guardrails, now) {
+            Some(created_on) if now - created_on < SETTLE => Self::Settling { until: created_on + SETTLE },
             _ => Self::Settled,
         }
     }
@@ -63,8 +60,7 @@ pub fn ask_again(
     guardrails: &Guardrails,
     now: OffsetDateTime,
 ) -> Option<OffsetDateTime> {
-    // No younger than of this moment, whatever a message says.
-    let created_on = youngest_grant(edit, observed, guardrails)?.min(now);
+    let created_on = youngest_grant(edit, observed, guardrails, now)?;
     let window = i64::try_from(guardrails.grant_window.seconds()).unwrap_or(i64::MAX);
     let last = ASK_AT[ASK_AT.len() - 1];
     let later = (1..).map(|turn| last + turn * LATER);
@@ -108,10 +104,16 @@ pub fn grants_used<'a>(
     used
 }
 
-fn youngest_grant(edit: &HubEdit, observed: &ObservedHub, guardrails: &Guardrails) -> Option<OffsetDateTime> {
-    needs(edit)
-        .filter_map(|(target, identity)| grant(target, identity, observed, guardrails)?.created_on)
-        .max()
+/// When the youngest grant was made that an edit needs: no later than now, whatever a message says.
+fn youngest_grant(
+    edit: &HubEdit,
+    observed: &ObservedHub,
+    guardrails: &Guardrails,
+    now: OffsetDateTime,
+) -> Option<OffsetDateTime> {
+    let made = needs(edit)
+        .filter_map(|(target, identity)| grant(target, identity, observed, guardrails)?.created_on);
+    made.max().map(|created_on| created_on.min(now))
 }
 
 fn grant<'a>(

@@ -118,7 +118,7 @@ fn settings(text: &str) -> BTreeSet<&str> {
 
 #[test]
 fn every_setting_in_the_docs_is_read_and_every_setting_that_is_read_is_in_the_readme() {
-    let (code, deployment) = (read("src/config.rs"), read("infra/main.parameters.json"));
+    let (code, deployment) = (read("src/config/mod.rs"), read("infra/main.parameters.json"));
     let read_by_us = settings(&code);
     assert!(read_by_us.len() > 8, "{read_by_us:?}");
     let known: BTreeSet<&str> = read_by_us.union(&settings(&deployment)).copied().collect();

@@ -25,6 +25,7 @@ mod bulk_jobs_asking;
 mod bulk_jobs_bounds;
 mod bus;
 mod campaign;
+mod campaign_fleet;
 mod cli_requests;
 mod contract;
 mod convergence;

@@ -18,7 +18,7 @@ use serde_json::{Value, json};
 use time::OffsetDateTime;
 
 use crate::{
-    cli::{Ending, print},
+    cli::{Ending, bench::memory::Memory, demo::check, print},
     desired::DesiredState,
     local::{
         azure::{EventSink, Settings, World},
@@ -31,7 +31,7 @@ use crate::{
 /// Two profiles with three targets: `own` and `shared` identities.
 pub(in crate::cli) const PROFILES: &str = include_str!("fleet.profiles.yaml");
 /// Endpoints, and so targets, of a hub of either profile.
-const TARGETS: usize = 3;
+pub(in crate::cli) const TARGETS: usize = 3;
 /// Instances of a Flex Consumption app, unless somebody asks for more.
 /// <https://learn.microsoft.com/azure/azure-functions/flex-consumption-plan#scale>
 const MOST_INSTANCES: usize = 100;
@@ -176,7 +176,7 @@ pub(super) async fn run(args: FleetArgs) -> anyhow::Result<Ending> {
         resync_calls,
         resync_writes,
         resync_real_seconds: rounded(resync_real_seconds),
-        peak_mi_b: peak_mib(),
+        peak_mi_b: Memory::of(std::process::id()).map(|memory| memory.peak / (1024 * 1024)),
     };
     if args.json {
         print(&format!("{}\n", serde_json::to_string(&figures)?));
@@ -222,10 +222,7 @@ fn name(at: u32) -> String {
 fn unfinished(state: &Value, hubs: u32, identity: Identity) -> usize {
     let found = state["hubs"].as_array().map(Vec::as_slice).unwrap_or_default();
     let is_finished = |hub: &&Value| {
-        let lists = hub["properties"]["routing"]["endpoints"].as_object();
-        let endpoints =
-            lists.into_iter().flat_map(|lists| lists.values()).filter_map(Value::as_array).flatten();
-        let with_identity = endpoints.filter(|endpoint| {
+        let with_identity = check::all_endpoints(&hub["properties"]["routing"]).filter(|endpoint| {
             endpoint["authenticationType"] == "identityBased"
                 && endpoint["identity"].is_object() == (identity == Identity::Shared)
         });
@@ -241,14 +238,6 @@ fn writes(state: &Value) -> u64 {
     let is_write = |name: &str| !name.starts_with("GET ") && name != "POST resources";
     let written = calls.into_iter().flatten().filter(|(name, _)| is_write(name));
     written.filter_map(|(_, count)| count.as_u64()).sum()
-}
-
-/// The most memory that this process has had, in MiB.
-fn peak_mib() -> Option<u64> {
-    let status = std::fs::read_to_string("/proc/self/status").ok()?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
-    let kib: u64 = line.trim().trim_end_matches("kB").trim().parse().ok()?;
-    Some(kib / 1024)
 }
 
 /// Passes events on, and keeps when the first one came.

@@ -6,13 +6,14 @@
 
 mod fleet;
 mod handler;
+mod memory;
 mod onboard;
 
 use clap::{Args, Subcommand};
 
 use super::Ending;
 
-pub(super) use fleet::PROFILES as FLEET_PROFILES;
+pub(super) use fleet::{PROFILES as FLEET_PROFILES, TARGETS as FLEET_TARGETS};
 
 #[derive(Debug, Args)]
 pub(super) struct BenchArgs {

@@ -72,9 +72,15 @@ fn grants(state: &Value, principal: &str) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// The endpoints of a hub, of whatever kind.
+pub(in crate::cli) fn all_endpoints(routing: &Value) -> impl Iterator<Item = &Value> {
+    let lists = routing["endpoints"].as_object();
+    lists.into_iter().flat_map(|lists| lists.values()).filter_map(Value::as_array).flatten()
+}
+
 fn endpoints(routing: &Value) -> anyhow::Result<()> {
     let lists = routing["endpoints"].as_object().context("no endpoints")?;
-    let count = lists.values().filter_map(Value::as_array).flatten().count();
+    let count = all_endpoints(routing).count();
     ensure!(count == ENDPOINTS.len(), "there are {count} endpoints instead of {}", ENDPOINTS.len());
     for (list, name) in ENDPOINTS {
         let found = lists.get(list).and_then(Value::as_array).into_iter().flatten();

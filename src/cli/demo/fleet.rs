@@ -10,17 +10,19 @@ use anyhow::{Context, ensure};
 use futures::{StreamExt, TryStreamExt, stream};
 use serde_json::{Value, json};
 
-use super::{Ending, GROUP, stage::Stage};
+use super::{Ending, GROUP, check::all_endpoints, stage::Stage};
 use crate::{
     bus::WORK_QUEUE,
-    cli::{bench::FLEET_PROFILES, local::CloudArgs, print},
+    cli::{
+        bench::{FLEET_PROFILES, FLEET_TARGETS as TARGETS},
+        local::CloudArgs,
+        print,
+    },
 };
 
 const HUBS: usize = 200;
 /// Hubs that an operator makes at the same time.
 const AT_ONCE: usize = 50;
-/// Endpoints of a hub, and so its grants.
-const TARGETS: usize = 3;
 /// Changes of somebody else that are undone before the hub is left to them.
 const ROUNDS: usize = 6;
 const DELETED: &str = "plant007";
@@ -65,8 +67,7 @@ fn grants(state: &Value) -> BTreeMap<String, usize> {
 
 /// Whether a hub sends to its targets as itself, and may.
 fn is_ready(hub: &Value, grants: &BTreeMap<String, usize>) -> bool {
-    let lists = hub["properties"]["routing"]["endpoints"].as_object();
-    let endpoints = lists.into_iter().flat_map(|lists| lists.values()).filter_map(Value::as_array).flatten();
+    let endpoints = all_endpoints(&hub["properties"]["routing"]);
     let as_itself = endpoints.filter(|endpoint| endpoint["authenticationType"] == "identityBased").count();
     let holder = hub["identity"]["principalId"].as_str().unwrap_or_default();
     hub["properties"]["state"] == "Active" && as_itself == TARGETS && grants.get(holder) == Some(&TARGETS)

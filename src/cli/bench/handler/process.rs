@@ -16,6 +16,7 @@ use tokio::{
 };
 
 use super::contender::Contender;
+use crate::cli::bench::memory::Memory;
 
 /// Longest time that a start may take.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -45,14 +46,6 @@ pub(super) struct Running {
     pub(super) started: Instant,
     /// From there to its first 200.
     pub(super) cold_start: Duration,
-}
-
-/// Memory of a process, in bytes.
-pub(super) struct Memory {
-    /// Now.
-    pub(super) resident: u64,
-    /// The most so far.
-    pub(super) peak: u64,
 }
 
 impl Running {
@@ -120,8 +113,7 @@ impl Running {
 
     /// Its memory, where the system tells it (`/proc`).
     pub(super) fn memory(&self) -> Option<Memory> {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id()?)).ok()?;
-        Memory::read(&status)
+        Memory::of(self.child.id()?)
     }
 
     /// Ends it; its last three error lines.
@@ -136,28 +128,5 @@ impl Running {
         } else {
             format!("its last words: {}", last.join(" | "))
         }
-    }
-}
-
-impl Memory {
-    /// Reads `/proc/PID/status`.
-    fn read(status: &str) -> Option<Self> {
-        let of = |name: &str| {
-            let line = status.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))?;
-            line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok().map(|kib| kib * 1024)
-        };
-        Some(Self { resident: of("VmRSS")?, peak: of("VmHWM")? })
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::Memory;
-
-    #[test]
-    fn memory_is_what_the_kernel_says_and_nothing_where_it_says_nothing() {
-        let memory = Memory::read("Name:\tx\nVmHWM:\t   2048 kB\nVmRSS:\t    512 kB\n").unwrap();
-        assert_eq!((memory.resident, memory.peak), (512 * 1024, 2048 * 1024));
-        assert!(Memory::read("Name:\tx\nState:\tZ (zombie)\n").is_none());
     }
 }

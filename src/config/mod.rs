@@ -3,50 +3,16 @@
 //! All settings are read and checked before anything else happens, and every mistake is reported at
 //! once, by name. The names are a contract with operators; README has the table.
 
+mod cloud;
+
 use std::{fmt, net::IpAddr, path::PathBuf};
 
 use azure_core::http::Url;
 use uuid::Uuid;
 
+pub use cloud::Cloud;
+
 use crate::{arm::HUB_SCOPE, fleet::Source};
-
-/// One of the clouds that Azure runs.
-///
-/// Hosts: <https://learn.microsoft.com/azure/azure-government/compare-azure-government-global-azure>
-/// and <https://learn.microsoft.com/azure/china/resources-developer-guide>.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum Cloud {
-    /// `public`
-    #[default]
-    Public,
-    /// `usgov`
-    UsGov,
-    /// `china`
-    China,
-}
-
-impl Cloud {
-    /// ARM's address in this cloud.
-    pub fn arm_endpoint(self) -> &'static str {
-        match self {
-            Cloud::Public => "https://management.azure.com",
-            Cloud::UsGov => "https://management.usgovcloudapi.net",
-            Cloud::China => "https://management.chinacloudapi.cn",
-        }
-    }
-
-    /// The token scope of ARM. It belongs to the cloud, also when the endpoint is another.
-    pub fn arm_scope(self) -> String {
-        format!("{}/.default", self.arm_endpoint())
-    }
-
-    fn parse(text: &str) -> Option<Self> {
-        [("public", Cloud::Public), ("usgov", Cloud::UsGov), ("china", Cloud::China)]
-            .into_iter()
-            .find(|(name, _)| text.eq_ignore_ascii_case(name))
-            .map(|(_, cloud)| cloud)
-    }
-}
 
 /// Where the desired-state document is.
 #[derive(Clone, PartialEq, Eq)]
