@@ -6,7 +6,7 @@ use tracing::info;
 use uuid::Uuid;
 
 use crate::{
-    arm::{ArmError, ArmWriter, Reaction, Urgency},
+    arm::{ArmError, ArmWriter, NotWritten, Reaction, Urgency},
     model::{
         claim::Claim,
         desired::{DesiredHub, Guardrails, Target},
@@ -153,9 +153,9 @@ impl Work<'_> {
         let urgency = if self.is_last { Urgency::Usual } else { Urgency::Early };
         let written = self.arm.put_hub(self.observed.id(), &body, self.mark(), urgency).await;
         observer.forget_hub();
-        written.map_err(|error| Undone {
+        written.map_err(|NotWritten { error, may_have_been_taken_on }| Undone {
             outcome: self.refused_edit(observer, edit, &error),
-            may_have_written: error.may_have_written(),
+            may_have_written: may_have_been_taken_on,
         })
     }
 

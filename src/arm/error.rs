@@ -122,20 +122,6 @@ impl ArmError {
         }
     }
 
-    /// Whether a write that ended with this error was taken on by the service, or may have been. What
-    /// was refused at the door was not.
-    pub fn may_have_written(&self) -> bool {
-        match self {
-            ArmError::Refused(refusal) if refusal.status == 503 => refusal.later,
-            ArmError::Refused(refusal) => refusal.later || self.fate_unknown(),
-            ArmError::NoToken { .. } | ArmError::NoTurn { .. } => false,
-            ArmError::NoAnswer { .. }
-            | ArmError::Unreadable { .. }
-            | ArmError::ForeignLink { .. }
-            | ArmError::OutOfTime(_) => true,
-        }
-    }
-
     /// Whether a write that cannot be repeated may have taken effect all the same.
     pub fn fate_unknown(&self) -> bool {
         match self {

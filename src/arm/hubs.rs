@@ -101,7 +101,7 @@ impl ArmWriter {
         body: &PutBody,
         mark: Uuid,
         urgency: Urgency,
-    ) -> Result<HubDocument, ArmError> {
+    ) -> Result<HubDocument, NotWritten> {
         const LABEL: &str = "PUT hub";
         let call = Call {
             method: Method::Put,
@@ -112,9 +112,36 @@ impl ArmWriter {
             urgency,
             ..Call::get(LABEL, self.client().url(id.as_str(), IOT_HUB))
         };
-        let mut accepted = self.client().send(call).await?;
+        let mut accepted = self.client().send(call).await.map_err(NotWritten::refused)?;
         accepted.body = Vec::new();
-        self.settle(LABEL, id, body, accepted).await
+        self.settle(LABEL, id, body, accepted).await.map_err(NotWritten::after_all)
+    }
+}
+
+/// A hub that is not as it was to be written, or of which that is not known.
+#[derive(Debug, Clone, thiserror::Error)]
+#[error("{error}")]
+pub struct NotWritten {
+    /// Why.
+    pub error: ArmError,
+    /// Whether the service took the write on, or may have: whatever came of it, it counts as one.
+    pub may_have_been_taken_on: bool,
+}
+
+impl NotWritten {
+    /// The PUT itself came to nothing, as far as can be told. A 503 says that nothing was done.
+    fn refused(error: ArmError) -> Self {
+        let may_have_been_taken_on = match &error {
+            ArmError::Refused(refusal) if refusal.status == 503 => false,
+            ArmError::ForeignLink { .. } => true,
+            error => error.fate_unknown(),
+        };
+        Self { error, may_have_been_taken_on }
+    }
+
+    /// It was taken on, and failed, or nobody could see what became of it.
+    fn after_all(error: ArmError) -> Self {
+        Self { error, may_have_been_taken_on: true }
     }
 }
 

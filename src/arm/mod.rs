@@ -25,7 +25,7 @@ pub use client::{ArmClient, HUB_SCOPE};
 pub use clock::AzureClock;
 pub use error::{ArmError, Reaction, Refusal};
 pub use grants::read_grant;
-pub use hubs::EndpointHealth;
+pub use hubs::{EndpointHealth, NotWritten};
 pub use pace::Urgency;
 pub use resource_graph::{GraphPages, ResourceGraph};
 pub use resources::{ArmReader, ArmWriter, ListPages};

@@ -60,6 +60,9 @@ pub const DEADLINE: Duration = Duration::from_secs(9 * 60);
 /// Longest time a look waits for anything, so that there is time left to hand the rest over.
 pub const LOOK_UNTIL: Duration = Duration::from_secs(8 * 60);
 
+/// Longest time that a delivery is held back which has failed.
+const LONGEST_HOLD: Duration = Duration::from_secs(60);
+
 /// How telemetry names functions that answer a request.
 const HTTP: &str = "http";
 
@@ -184,6 +187,8 @@ struct Message {
     id: Option<String>,
     /// When it could first be taken up.
     due: Option<OffsetDateTime>,
+    /// How long the host is left waiting for the news that it failed.
+    hold: Duration,
 }
 
 impl Invoked {
@@ -195,13 +200,15 @@ impl Invoked {
     /// For a message of a storage queue.
     fn by_queue(self, queue: &'static str, trigger: &QueueTrigger) -> Self {
         let id = trigger.id.map(|id| id.to_string());
-        Self { message: Some(Message { system: "azqueues", queue, id, due: trigger.insertion_time }), ..self }
+        let (due, hold) = (trigger.insertion_time, Duration::ZERO);
+        Self { message: Some(Message { system: "azqueues", queue, id, due, hold }), ..self }
     }
 
     /// For a message of a Service Bus queue.
     fn by_bus(self, queue: &'static str, trigger: &ServiceBusTrigger) -> Self {
         let (id, due) = (trigger.message_id.clone(), trigger.enqueued_time);
-        Self { message: Some(Message { system: "servicebus", queue, id, due }), ..self }
+        let hold = hold(trigger.delivery_count.unwrap_or(1));
+        Self { message: Some(Message { system: "servicebus", queue, id, due, hold }), ..self }
     }
 
     /// Runs the function inside a span that belongs to the caller's trace, and flushes afterwards: the
@@ -225,7 +232,7 @@ impl Invoked {
             messaging.message.id = Empty,
         );
         telemetry::set_parent(&span, parent.as_deref());
-        if let Some(Message { system, queue, id, due }) = &message {
+        if let Some(Message { system, queue, id, due, .. }) = &message {
             span.record("messaging.system", system);
             span.record("messaging.destination.name", queue);
             span.record("messaging.message.id", id.as_deref());
@@ -238,6 +245,31 @@ impl Invoked {
         let answer = run.instrument(span).await;
         metrics::invoked(function, trigger, started.elapsed(), answer.is_err());
         app.telemetry.flush().await;
+        if let (Err(HandlerError::Transient(_)), Some(Message { hold, .. })) = (&answer, &message) {
+            tokio::time::sleep(*hold).await;
+        }
         answer
+    }
+}
+
+/// How long a delivery that failed is held back. Service Bus delivers a message again as soon as it hears of
+/// a failure, and the tenth is the last: without a pause, trouble of a second would be the end of it. With it,
+/// ten deliveries take four minutes. The message stays locked meanwhile, so nothing is lost if the
+/// process dies; a storage queue makes the pause itself (`visibilityTimeout` in host.json).
+fn hold(deliveries: u32) -> Duration {
+    let pause = Duration::from_secs(1).saturating_mul(2u32.saturating_pow(deliveries.saturating_sub(1)));
+    pause.min(LONGEST_HOLD)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ten_deliveries_outlast_an_outage_of_four_minutes() {
+        let all: Duration = (1..10).map(hold).sum();
+        assert_eq!(all, Duration::from_secs(243));
+        assert_eq!(hold(0), Duration::from_secs(1));
+        assert_eq!(hold(u32::MAX), LONGEST_HOLD);
     }
 }

@@ -41,6 +41,8 @@ static ENDPOINT: LazyLock<Url> =
     LazyLock::new(|| Url::parse(&format!("http://{ARM}")).expect("an address of our own is a URL"));
 /// Looks after which a hub that never settles is given up.
 const PATIENCE: usize = 60;
+/// What time of day the client believes: Azure's, from `Date`, which knows whole seconds and no less.
+const DATE_STEP: time::Duration = time::Duration::SECOND;
 
 /// Tokens straight from the simulator.
 pub struct SimCredential(pub Azure);
@@ -167,7 +169,7 @@ impl Workbench {
             let outcome = report.outcome.clone();
             reports.push(report);
             match outcome {
-                Outcome::Waiting { until, .. } => self.clock.sleep_until(until).await,
+                Outcome::Waiting { until, .. } => self.clock.sleep_until(until + DATE_STEP).await,
                 _ => return Ok(reports),
             }
         }

@@ -142,8 +142,8 @@ async fn a_new_etag_is_not_taken_for_our_write_if_the_hub_does_not_show_it() {
         .await
         .err()
         .unwrap();
-    assert_eq!(error.reaction(), Reaction::Reread, "{error}");
-    assert!(error.may_have_written());
+    assert_eq!(error.error.reaction(), Reaction::Reread, "{error}");
+    assert!(error.may_have_been_taken_on);
 }
 
 #[tokio::test(start_paused = true)]
@@ -164,7 +164,7 @@ async fn a_link_to_another_host_gets_no_token() {
             .err()
             .unwrap();
         assert!(
-            matches!(error, ArmError::ForeignLink { .. } | ArmError::Unreadable { .. }),
+            matches!(error.error, ArmError::ForeignLink { .. } | ArmError::Unreadable { .. }),
             "{link}: {error}"
         );
         let asked = script.asked();
@@ -247,6 +247,30 @@ async fn a_hub_write_is_repeated_only_when_nothing_has_happened() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_write_that_was_taken_on_counts_whatever_keeps_us_from_seeing_it() {
+    let body = edit().put_body(&World::new_hub().document(), &Secrets::default()).unwrap();
+    let link = format!("https://{ARM}/o");
+    let accepted = || reply(201, &[("azure-asyncoperation", &link)], json!({}));
+    let refused_later = |status| vec![accepted(), reply(status, &[("retry-after", "300")], json!({}))];
+    let refused = |status| vec![reply(status, &[("retry-after", "300")], json!({}))];
+    for (answers, counts) in [
+        (refused(400), false),
+        (refused(412), false),
+        (refused(429), false),
+        (refused(503), false),
+        (refused(500), true),
+        (refused_later(403), true),
+        (refused_later(429), true),
+        (refused_later(503), true),
+    ] {
+        let told = format!("{answers:?}");
+        let script = Script::new(answers);
+        let put = ArmWriter::new(script.client()).put_hub(&hub_id("hub1"), &body, MARK, Urgency::Usual).await;
+        assert_eq!(put.err().unwrap().may_have_been_taken_on, counts, "{told}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn waits_end_before_the_invocation_does() {
     let operation = format!("https://{ARM}/o");
     let running = || hub_at(|hub| hub["properties"]["state"] = "Transitioning".into());
@@ -258,7 +282,8 @@ async fn waits_end_before_the_invocation_does() {
     let body = edit().put_body(&World::new_hub().document(), &Secrets::default()).unwrap();
     let error =
         ArmWriter::new(client).put_hub(&hub_id("hub1"), &body, MARK, Urgency::Usual).await.err().unwrap();
-    assert!(matches!(error, ArmError::OutOfTime(_)), "{error}");
+    assert!(matches!(error.error, ArmError::OutOfTime(_)), "{error}");
+    assert!(error.may_have_been_taken_on);
     assert!(started.elapsed().as_secs() < 20);
 }
 
@@ -278,7 +303,7 @@ async fn an_operation_that_fails_tells_its_inner_cause() {
         .await
         .err()
         .unwrap();
-    assert!(matches!(error.reaction(), Reaction::Wait(_)));
+    assert!(matches!(error.error.reaction(), Reaction::Wait(_)));
     let text = error.to_string();
     assert!(
         text.contains("not currently in Active state") && text.contains("r-1") && text.contains("409002"),

@@ -92,6 +92,7 @@ impl Others {
 
     pub(super) async fn delete(&mut self, hub: usize) -> Result<(), SimulationError> {
         self.insist("delete", "DELETE", hub, &Value::Null).await?;
+        self.log.deleted(hub_name(hub));
         self.seen.remove(&hub);
         Ok(())
     }

@@ -243,7 +243,7 @@ impl Ending<'_> {
     fn writes_are_bounded(&self) {
         let processes = self.story.instances + self.log.deaths();
         let most = self.story.document.max_writes as usize * processes;
-        for (hub, times) in self.log.writes() {
+        for ((hub, _), times) in self.log.writes() {
             let within = |from: &OffsetDateTime| {
                 times.iter().filter(|at| **at >= *from && **at - *from < time::Duration::HOUR).count()
             };

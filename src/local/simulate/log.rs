@@ -26,8 +26,10 @@ struct Inner {
     /// Everything that leaves the program: answers, messages, log lines.
     output: Vec<u8>,
     broken: BTreeSet<Broken>,
-    /// Writes of each hub that were taken on.
-    writes: BTreeMap<String, Vec<OffsetDateTime>>,
+    /// Writes of each hub that were taken on. One that is made anew begins afresh.
+    writes: BTreeMap<(String, usize), Vec<OffsetDateTime>>,
+    /// How often each hub was deleted.
+    deletions: BTreeMap<String, usize>,
     deaths: usize,
 }
 
@@ -62,10 +64,18 @@ impl Log {
     /// A write of a hub was taken on.
     pub(super) fn wrote(&self, hub: String) {
         let now = self.clock.now();
-        self.inner().writes.entry(hub).or_default().push(now);
+        let mut inner = self.inner();
+        let life = inner.deletions.get(&hub).copied().unwrap_or_default();
+        inner.writes.entry((hub, life)).or_default().push(now);
     }
 
-    pub(super) fn writes(&self) -> BTreeMap<String, Vec<OffsetDateTime>> {
+    /// A hub was deleted.
+    pub(super) fn deleted(&self, hub: String) {
+        *self.inner().deletions.entry(hub).or_default() += 1;
+    }
+
+    /// When each hub was written, of each of its lives.
+    pub(super) fn writes(&self) -> BTreeMap<(String, usize), Vec<OffsetDateTime>> {
         self.inner().writes.clone()
     }
 
