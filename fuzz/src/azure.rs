@@ -105,7 +105,7 @@ pub fn arm_errors(data: &[u8]) {
 
 fn refused(error: &ArmError, status: u16) {
     error.explained();
-    error.may_have_written();
+    error.fate_unknown();
     error.fate_unknown();
     if let Reaction::Wait(pause) | Reaction::Garbled(pause) = error.reaction() {
         assert!(pause.as_secs() <= 24 * 60 * 60, "{pause:?} is for ever");

@@ -45,9 +45,13 @@ impl Others {
     }
 
     async fn call(&self, method: &str, hub: usize, etag: Option<&str>, body: &Value) -> (u16, Value) {
+        self.ask(method, &format!("{}?api-version=2023-06-30", hub_id(hub)), etag, body).await
+    }
+
+    async fn ask(&self, method: &str, uri: &str, etag: Option<&str>, body: &Value) -> (u16, Value) {
         let mut request = http::Request::builder()
             .method(method)
-            .uri(format!("{}?api-version=2023-06-30", hub_id(hub)))
+            .uri(uri)
             .header("host", "127.0.0.1:4101")
             .header("authorization", format!("Bearer {}", self.token));
         if let Some(etag) = etag {
@@ -97,7 +101,7 @@ impl Others {
         Ok(())
     }
 
-    /// Reads a hub, changes one thing, and writes it with the etag; again, when somebody else was quicker.
+    /// Changes one thing of a hub; again, when somebody else was quicker.
     pub(super) async fn change(
         &mut self,
         hub: usize,
@@ -105,25 +109,62 @@ impl Others {
         nth: usize,
     ) -> Result<(), SimulationError> {
         for _ in 0..TRIES {
-            let (status, mut found) = self.call("GET", hub, None, &Value::Null).await;
-            if status == 404 {
+            if self.try_to_change(hub, kind, nth).await? {
                 return Ok(());
             }
-            self.compare(hub, &found);
-            let etag = found["etag"].as_str().unwrap_or_default().to_owned();
-            edit(&mut found, kind, nth);
-            let (status, answer) = self.call("PUT", hub, Some(&etag), &found).await;
-            match status {
-                200..300 => {
-                    let (_, found) = self.call("GET", hub, None, &Value::Null).await;
-                    self.seen.insert(hub, foreign(&found));
-                    return Ok(());
-                }
-                409 | 412 => tokio::time::sleep(PAUSE).await,
-                _ => return Err(SimulationError(format!("change: {status} {answer}"))),
-            }
+            tokio::time::sleep(PAUSE).await;
         }
         Err(SimulationError("change: never came through".into()))
+    }
+
+    /// Reads a hub, changes one thing, and writes it with the etag. Whether there is nothing more to do.
+    pub(super) async fn try_to_change(
+        &mut self,
+        hub: usize,
+        kind: usize,
+        nth: usize,
+    ) -> Result<bool, SimulationError> {
+        let (status, mut found) = self.call("GET", hub, None, &Value::Null).await;
+        if status == 404 {
+            return Ok(true);
+        }
+        self.compare(hub, &found);
+        let etag = found["etag"].as_str().unwrap_or_default().to_owned();
+        edit(&mut found, kind, nth);
+        let (status, answer) = self.call("PUT", hub, Some(&etag), &found).await;
+        match status {
+            200..300 => {
+                let (_, found) = self.call("GET", hub, None, &Value::Null).await;
+                self.seen.insert(hub, foreign(&found));
+                Ok(true)
+            }
+            409 | 412 => Ok(false),
+            _ => Err(SimulationError(format!("change: {status} {answer}"))),
+        }
+    }
+
+    /// Takes a role of a hub away, as somebody who clears up may.
+    pub(super) async fn revoke(&self, hub: usize, nth: usize) -> Result<(), SimulationError> {
+        let state = self.azure.state();
+        let owners = self.azure.principals();
+        let is_its = |grant: &&Value| {
+            let principal = grant["properties"]["principalId"].as_str().unwrap_or_default();
+            owners
+                .get(&principal.to_ascii_lowercase())
+                .is_some_and(|id| id.eq_ignore_ascii_case(&hub_id(hub)))
+        };
+        let all: Vec<&Value> =
+            state["roleAssignments"].as_array().into_iter().flatten().filter(is_its).collect();
+        let Some(id) = all.get(nth % all.len().max(1)).and_then(|grant| grant["id"].as_str()) else {
+            return Ok(());
+        };
+        self.log.say(format!("revoked    {id}"));
+        let (status, answer) =
+            self.ask("DELETE", &format!("{id}?api-version=2022-04-01"), None, &Value::Null).await;
+        match status {
+            200..300 => Ok(()),
+            _ => Err(SimulationError(format!("revoke: {status} {answer}"))),
+        }
     }
 
     /// Whether there is such a hub, be it on its way out.
@@ -245,7 +286,13 @@ fn edit(hub: &mut Value, kind: usize, nth: usize) {
             json!({"name": key, "connectionString": format!(
                 "Endpoint=sb://theirs.servicebus.windows.net/;SharedAccessKeyName=s;SharedAccessKey=c2VjcmV0{nth};EntityPath=q")}),
         ),
-        _ => properties["cloudToDevice"]["maxDeliveryCount"] = json!(20 + nth),
+        3 => properties["cloudToDevice"]["maxDeliveryCount"] = json!(20 + nth),
+        // One of ours, which makes that somebody's business.
+        _ => {
+            if let Some(routes) = properties["routing"]["routes"].as_array_mut() {
+                routes.retain(|route| route["name"] != format!("{OWN}0"));
+            }
+        }
     }
 }
 

@@ -31,13 +31,17 @@ pub(super) const NOTHING_LOST: &str = "nothing given up";
 
 /// The grants that a story allows, and whom principals have ever belonged to.
 pub(super) struct Grants {
+    /// What the document allows to send to.
+    targets: Vec<Target>,
     at_account: bool,
     owners: Mutex<BTreeMap<String, String>>,
 }
 
 impl Grants {
     pub(super) fn new(document: &Document) -> Self {
-        Self { at_account: document.at_account, owners: Mutex::default() }
+        let targets =
+            TARGETS.into_iter().chain([UPLOADS]).filter(|target| document.allows(*target)).collect();
+        Self { targets, at_account: document.at_account, owners: Mutex::default() }
     }
 
     fn owners(&self) -> MutexGuard<'_, BTreeMap<String, String>> {
@@ -69,7 +73,7 @@ impl Grants {
                 && target.role == role
                 && target.scope(self.at_account).eq_ignore_ascii_case(&scope)
         };
-        if !TARGETS.iter().chain([&UPLOADS]).any(fits) {
+        if !self.targets.iter().any(fits) {
             log.broke(GRANTS, format!("role {role} on {scope}"));
         }
         let principal = text("principalId");

@@ -20,12 +20,12 @@ use std::{
 };
 
 use serde::Serialize;
-use tokio::time::Instant;
+use tokio::{sync::Mutex, time::Instant};
 use tracing_subscriber::{EnvFilter, fmt, layer::SubscriberExt};
 
 use self::{
     actors::Others,
-    invariants::{CONVERGED, Ending, Grants},
+    invariants::{CONVERGED, Ending},
     log::Log,
     storm::Storm,
     story::{Story, What},
@@ -107,16 +107,15 @@ async fn play(story: Story, clock: &SimClock, log: &Log) -> Result<Run, Simulati
     let document = story.document.text();
     let state = DesiredState::parse(&document).map_err(|mistakes| failed(&mistakes))?;
     let bench = Workbench::new(story.settings.clone(), World::reference().with_state_account(), state);
-    let grants = Arc::new(Grants::new(&story.document));
-    grants.learn(&bench.azure.principals());
-    let storm = Arc::new(Storm::new(&story, &bench.azure, log, grants));
+    let others = Arc::new(Mutex::new(Others::new(&bench.azure, log).await?));
+    let storm = Storm::new(&story, &bench.azure, log, others.clone());
     let size = CrewSize { instances: story.instances, sessions: SESSIONS };
-    let crew = Crew::in_weather(&bench.azure, clock, &document, size, storm.clone());
+    let crew = Crew::in_weather(&bench.azure, clock, &document, size, Arc::new(storm.clone()));
     let crew = crew.map_err(|error| failed(&error))?;
     bench.azure.set_event_sink(crew.events());
 
     let mut scene = Scene {
-        others: Others::new(&bench.azure, log).await?,
+        others: &others,
         azure: &bench.azure,
         crew: &crew,
         log,
@@ -149,8 +148,9 @@ async fn play(story: Story, clock: &SimClock, log: &Log) -> Result<Run, Simulati
         Err(_) => log.broke(CONVERGED, "the work never ends".into()),
     }
 
-    scene.others.compare_all().await;
-    let blobs = scene.others.outcomes().await?;
+    let watcher = others.lock().await;
+    watcher.compare_all().await;
+    let blobs = watcher.outcomes().await?;
     let Scene { present, asked, .. } = scene;
     let Heard { outcomes, dead } = heard;
     Ending {
@@ -200,7 +200,7 @@ impl Heard {
 
 /// Where a story plays.
 struct Scene<'a> {
-    others: Others,
+    others: &'a Mutex<Others>,
     azure: &'a Azure,
     crew: &'a Crew,
     log: &'a Log,
@@ -247,17 +247,18 @@ impl Scene<'_> {
             What::Create { hub } => {
                 let profile = &story.document.profiles[story.hubs[*hub]].name;
                 // One of this name may still be on its way out.
-                while self.others.is_there(*hub).await {
+                while self.others.lock().await.is_there(*hub).await {
                     tokio::time::sleep(Duration::from_secs(5)).await;
                 }
-                self.others.create(*hub, profile).await?;
+                self.others.lock().await.create(*hub, profile).await?;
                 self.present.insert(*hub);
             }
             What::Delete { hub } => {
-                self.others.delete(*hub).await?;
+                self.others.lock().await.delete(*hub).await?;
                 self.present.remove(hub);
             }
-            What::Foreign { hub, kind, nth } => self.others.change(*hub, *kind, *nth).await?,
+            What::Foreign { hub, kind, nth } => self.others.lock().await.change(*hub, *kind, *nth).await?,
+            What::Revoke { hub, nth } => self.others.lock().await.revoke(*hub, *nth).await?,
             What::Ask { text } => {
                 self.asked.insert(text.clone());
                 self.crew.ask(text);
@@ -267,7 +268,7 @@ impl Scene<'_> {
                 fault.matching.caller = self.azure.client_id();
                 self.azure.inject(fault);
             }
-            What::Event { hub } => self.others.event(*hub).await?,
+            What::Event { hub } => self.others.lock().await.event(*hub).await?,
             What::Jump { seconds } => tokio::time::advance(Duration::from_secs(*seconds)).await,
         }
         Ok(())

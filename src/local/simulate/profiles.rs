@@ -2,6 +2,8 @@
 //!
 //! The invariants are held against what stands here, and not against what the planner says.
 
+use std::collections::BTreeSet;
+
 use rand::{Rng, rngs::StdRng, seq::IndexedRandom};
 use serde_json::{Value, json};
 
@@ -92,6 +94,12 @@ impl Target {
         }
     }
 
+    /// The namespace or account that it lies in.
+    fn account(self) -> String {
+        let below: Vec<&str> = self.below.splitn(4, '/').take(3).collect();
+        format!("{}/providers/{}", group(), below.join("/"))
+    }
+
     pub(super) fn is_cosmos(self) -> bool {
         self.role == COSMOS_CONTRIBUTOR
     }
@@ -128,6 +136,8 @@ pub(super) struct Profile {
 #[derive(Debug, Clone)]
 pub(super) struct Document {
     pub(super) profiles: Vec<Profile>,
+    /// `guardrails.targets`.
+    targets: Vec<String>,
     pub(super) removals: bool,
     pub(super) at_account: bool,
     pub(super) max_writes: u32,
@@ -136,12 +146,25 @@ pub(super) struct Document {
 impl Document {
     pub(super) fn draw(random: &mut StdRng) -> Self {
         let count = random.random_range(1..=3);
+        let profiles: Vec<Profile> = (0..count).map(|at| Profile::draw(random, at)).collect();
+        let targets = if random.random_bool(0.5) {
+            vec![group()]
+        } else {
+            let needed = profiles.iter().flat_map(Profile::grants).map(|(target, _)| target.account());
+            needed.collect::<BTreeSet<_>>().into_iter().collect()
+        };
         Self {
-            profiles: (0..count).map(|at| Profile::draw(random, at)).collect(),
+            profiles,
+            targets,
             removals: random.random_bool(0.6),
             at_account: random.random_bool(0.2),
-            max_writes: random.random_range(4..=12),
+            max_writes: random.random_range(2..=12),
         }
+    }
+
+    /// Whether hubs may send there at all.
+    pub(super) fn allows(&self, target: Target) -> bool {
+        self.targets.iter().any(|scope| *scope == group() || *scope == target.account())
     }
 
     /// As it is written. JSON is YAML.
@@ -150,7 +173,7 @@ impl Document {
         json!({
             "version": 1,
             "guardrails": {
-                "subscriptions": [SUBSCRIPTION], "targets": [group()], "allowRemovals": self.removals,
+                "subscriptions": [SUBSCRIPTION], "targets": self.targets, "allowRemovals": self.removals,
                 "storageGrants": if self.at_account { "account" } else { "container" },
                 "maxWritesPerHub": self.max_writes,
             },

@@ -15,20 +15,31 @@ use time::Duration;
 use tokio::time::Instant;
 
 use super::{
+    actors::Others,
     invariants::Grants,
     log::Log,
-    story::{Outage, Story},
+    story::{Outage, Story, hub_name, hub_of_name},
 };
 use crate::local::{azure::Azure, crew::Weather, in_process::InProcess};
 
 /// Longest life of a process that dies over an invocation, in polls.
 const LONGEST_LIFE: u32 = 120;
+/// How likely somebody comes between, when a hub is read.
+const RACE: f64 = 0.1;
+/// How long the hub's answer is on its way then, in seconds: until the other write is through, and no
+/// longer than we wait for an answer.
+const LONGER_THAN_A_WRITE: std::ops::Range<f64> = 32.0..55.0;
 
-/// What the weather needs to know.
-pub(super) struct Storm {
+/// The weather. Clones share everything.
+#[derive(Clone)]
+pub(super) struct Storm(Arc<Inner>);
+
+struct Inner {
     log: Log,
     azure: Azure,
-    grants: Arc<Grants>,
+    grants: Grants,
+    /// Somebody who may be quicker than we are.
+    others: Arc<tokio::sync::Mutex<Others>>,
     began: Instant,
     outages: Vec<Outage>,
     state: Mutex<State>,
@@ -38,35 +49,75 @@ struct State {
     random: StdRng,
     deaths_left: u32,
     death: f64,
+    races_left: u32,
+}
+
+/// Somebody changes a hub that was just read.
+struct Race {
+    kind: usize,
+    nth: usize,
+    /// How long the answer is on its way meanwhile.
+    pause: std::time::Duration,
 }
 
 impl Storm {
-    pub(super) fn new(story: &Story, azure: &Azure, log: &Log, grants: Arc<Grants>) -> Self {
-        let random = StdRng::seed_from_u64(story.seed ^ 0x5707_7a11);
-        let state = State { random, deaths_left: story.deaths, death: story.death };
-        let began = Instant::now();
-        let outages = story.outages.clone();
-        Self { log: log.clone(), azure: azure.clone(), grants, began, outages, state: Mutex::new(state) }
+    pub(super) fn new(
+        story: &Story,
+        azure: &Azure,
+        log: &Log,
+        others: Arc<tokio::sync::Mutex<Others>>,
+    ) -> Self {
+        let grants = Grants::new(&story.document);
+        grants.learn(&azure.principals());
+        let state = State {
+            random: StdRng::seed_from_u64(story.seed ^ 0x5707_7a11),
+            deaths_left: story.deaths,
+            death: story.death,
+            races_left: story.races,
+        };
+        Self(Arc::new(Inner {
+            log: log.clone(),
+            azure: azure.clone(),
+            grants,
+            others,
+            began: Instant::now(),
+            outages: story.outages.clone(),
+            state: Mutex::new(state),
+        }))
     }
 
-    /// From now on nobody dies.
+    /// From now on nobody dies, and nobody comes between.
     pub(super) fn calm(&self) {
-        self.state().deaths_left = 0;
+        let mut state = self.0.state();
+        (state.deaths_left, state.races_left) = (0, 0);
     }
 
+    fn is_out(&self, what: &str) -> bool {
+        let now = self.0.began.elapsed().as_secs_f64();
+        self.0.outages.iter().any(|outage| outage.what == what && (outage.from..outage.until).contains(&now))
+    }
+}
+
+impl Inner {
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn is_out(&self, what: &str) -> bool {
-        let now = self.began.elapsed().as_secs_f64();
-        self.outages.iter().any(|outage| outage.what == what && (outage.from..outage.until).contains(&now))
+    fn race(&self) -> Option<Race> {
+        let mut state = self.state();
+        if state.races_left == 0 || !state.random.random_bool(RACE) {
+            return None;
+        }
+        state.races_left -= 1;
+        let nth = 10 + state.races_left as usize;
+        let (kind, pause) = (state.random.random_range(0..4), state.random.random_range(LONGER_THAN_A_WRITE));
+        Some(Race { kind, nth, pause: std::time::Duration::from_secs_f64(pause) })
     }
 }
 
 impl Weather for Storm {
     fn lifetime(&self, _: &'static str) -> Option<u32> {
-        let mut state = self.state();
+        let mut state = self.0.state();
         let death = state.death;
         if state.deaths_left == 0 || !state.random.random_bool(death) {
             return None;
@@ -86,7 +137,7 @@ impl Weather for Storm {
     }
 
     fn clock_error(&self) -> Duration {
-        let mut state = self.state();
+        let mut state = self.0.state();
         if state.random.random_bool(0.7) {
             return Duration::ZERO;
         }
@@ -94,26 +145,25 @@ impl Weather for Storm {
     }
 
     fn chance(&self) -> Option<u64> {
-        Some(self.state().random.next_u64())
+        Some(self.0.state().random.next_u64())
     }
 
     fn network(&self, plain: InProcess) -> Arc<dyn HttpClient> {
-        let (log, azure, grants) = (self.log.clone(), self.azure.clone(), self.grants.clone());
-        Arc::new(Watched { plain, log, azure, grants })
+        Arc::new(Watched { plain, around: self.0.clone() })
     }
 
     fn sent(&self, message: &str) {
-        self.log.output(message);
+        self.0.log.output(message);
         let item: Value = serde_json::from_str(message).unwrap_or_default();
         let hub = item["hub"].as_str().and_then(|id| id.rsplit('/').next()).unwrap_or("?");
-        self.log.say(format!("sent       {hub} {}", item["workId"].as_str().unwrap_or("?")));
+        self.0.log.say(format!("sent       {hub} {}", item["workId"].as_str().unwrap_or("?")));
     }
 
     fn answered(&self, function: &'static str, answer: Option<(u16, &Value)>) {
         let Some((status, body)) = answer else {
-            return self.log.died(function);
+            return self.0.log.died(function);
         };
-        self.log.output(&body.to_string());
+        self.0.log.output(&body.to_string());
         let told = body["Outputs"]["outcomes"].as_array().into_iter().flatten();
         let told = told.filter_map(Value::as_str).filter_map(|text| serde_json::from_str::<Value>(text).ok());
         let words: Vec<String> = told
@@ -124,7 +174,7 @@ impl Weather for Storm {
                 format!(" {hub} {whose} {} {causes}", one["outcome"].as_str().unwrap_or("?"))
             })
             .collect();
-        self.log.say(format!("answered   {function} {status}{}", words.concat()));
+        self.0.log.say(format!("answered   {function} {status}{}", words.concat()));
     }
 }
 
@@ -132,9 +182,7 @@ impl Weather for Storm {
 /// after each call in which the process may die.
 struct Watched {
     plain: InProcess,
-    log: Log,
-    azure: Azure,
-    grants: Arc<Grants>,
+    around: Arc<Inner>,
 }
 
 impl fmt::Debug for Watched {
@@ -150,27 +198,47 @@ impl HttpClient for Watched {
         let (method, url) = (request.method(), request.url());
         let path = url.path().to_owned();
         let lower = path.to_ascii_lowercase();
-        self.grants.learn(&self.azure.principals());
+        let Inner { log, azure, grants, others, .. } = &*self.around;
+        grants.learn(&azure.principals());
         if method == Method::Put && lower.contains("roleassignments/") {
             let body = match request.body() {
                 Body::Bytes(bytes) => serde_json::from_slice(bytes).unwrap_or_default(),
                 Body::SeekableStream(_) => Value::Null,
             };
-            self.grants.asked(&self.log, &lower, &body);
+            grants.asked(log, &lower, &body);
         }
         let answer = self.plain.execute_request(request).await;
         let status = answer.as_ref().map_or(0, |answer| u16::from(answer.status()));
         let host = url.host_str().filter(|host| *host != "127.0.0.1").unwrap_or_default();
-        self.log.say(format!("call       {} {host}{} {status}", method.as_ref(), short(&path)));
+        log.say(format!("call       {} {host}{} {status}", method.as_ref(), short(&path)));
         if matches!(method, Method::Put | Method::Patch) && (200..300).contains(&status) {
-            let hub = lower.split_once("/iothubs/").filter(|(_, name)| !name.contains('/'));
-            if let Some((_, hub)) = hub.filter(|_| !lower.contains("roleassignments")) {
-                self.log.wrote(hub.to_owned());
+            if let Some(hub) = hub_of(&lower) {
+                log.wrote(hub.to_owned());
+            }
+        }
+        if method == Method::Get
+            && status == 200
+            && let Some(hub) = hub_of(&lower).and_then(hub_of_name)
+            && let Ok(mut others) = others.try_lock()
+            && let Some(Race { kind, nth, pause }) = self.around.race()
+        {
+            log.say(format!("race       {} is changed (kind {kind}, {nth})", hub_name(hub)));
+            let changed = others.try_to_change(hub, kind, nth).await;
+            drop(others);
+            match changed {
+                Ok(_) => tokio::time::sleep(pause).await,
+                Err(error) => log.say(format!("race       {error}")),
             }
         }
         tokio::task::yield_now().await;
         answer
     }
+}
+
+/// The name of a hub, if the path is a hub's and nothing below.
+fn hub_of(path: &str) -> Option<&str> {
+    let (_, name) = path.split_once("/iothubs/").filter(|(_, name)| !name.contains('/'))?;
+    (!path.contains("roleassignments")).then_some(name)
 }
 
 /// The end of a path: the whole would be the same group again and again.

@@ -24,6 +24,8 @@ pub(super) enum What {
     Delete { hub: usize },
     /// Somebody else changes a hub.
     Foreign { hub: usize, kind: usize, nth: usize },
+    /// Somebody takes a role of a hub away.
+    Revoke { hub: usize, nth: usize },
     /// A text on the queue of requests.
     Ask { text: String },
     /// Something goes wrong in Azure.
@@ -56,6 +58,8 @@ pub(super) struct Story {
     /// How many invocations may end in the death of their process, and how likely each is to.
     pub(super) deaths: u32,
     pub(super) death: f64,
+    /// How often somebody is to change a hub just after it was read, and is done before it is written.
+    pub(super) races: u32,
     /// When the faults end.
     pub(super) calm: f64,
 }
@@ -63,6 +67,11 @@ pub(super) struct Story {
 /// A hub's name.
 pub(super) fn hub_name(hub: usize) -> String {
     format!("plant{hub}")
+}
+
+/// The hub of a name.
+pub(super) fn hub_of_name(name: &str) -> Option<usize> {
+    name.strip_prefix("plant")?.parse().ok()
 }
 
 /// A hub's id.
@@ -92,6 +101,14 @@ impl Story {
                 let at = random.random_range(made + 150.0..calm + 300.0);
                 acts.push(Act { at, what: What::Foreign { hub, kind, nth } });
             }
+            if random.random_bool(0.2) {
+                let at = random.random_range(made + 300.0..calm + 400.0);
+                acts.push(Act { at, what: What::Foreign { hub, kind: 4, nth: 0 } });
+            }
+            if random.random_bool(0.2) {
+                let (at, nth) = (random.random_range(made + 300.0..calm + 400.0), random.random_range(0..8));
+                acts.push(Act { at, what: What::Revoke { hub, nth } });
+            }
             if random.random_bool(0.12) {
                 let gone = random.random_range(made + 150.0..calm);
                 acts.push(Act { at: gone, what: What::Delete { hub } });
@@ -105,7 +122,7 @@ impl Story {
             }
         }
         for nth in 0..random.random_range(0..=8) {
-            let text = request(random, nth, &hubs);
+            let text = request(random, nth, &hubs, &document);
             for _ in 0..random.random_range(1..=2) {
                 acts.push(Act {
                     at: random.random_range(100.0..calm),
@@ -139,6 +156,7 @@ impl Story {
             outages,
             deaths: random.random_range(0..=4),
             death: random.random_range(0.02..0.3),
+            races: random.random_range(0..=2),
             calm,
         }
     }
@@ -148,7 +166,7 @@ impl Story {
         let mut lines = vec![
             format!("seed {}: {} hubs, {} instances", self.seed, self.hubs.len(), self.instances),
             format!("profiles: {}", self.document.text()),
-            format!("up to {} deaths, likelihood {:.2}", self.deaths, self.death),
+            format!("up to {} deaths, likelihood {:.2}; {} races", self.deaths, self.death, self.races),
         ];
         lines.extend(
             self.outages
@@ -169,6 +187,7 @@ impl What {
             What::Foreign { hub, kind, nth } => {
                 format!("somebody changes {} (kind {kind}, {nth})", hub_name(*hub))
             }
+            What::Revoke { hub, nth } => format!("somebody takes a role of {} away ({nth})", hub_name(*hub)),
             What::Ask { text } => format!("request {text}"),
             What::Fault(fault) => format!("fault {}", json!(fault)),
             What::Event { hub } => format!("an event of {} for no reason", hub_name(*hub)),
@@ -274,7 +293,7 @@ fn fault(random: &mut StdRng) -> Fault {
 }
 
 /// A request: most make sense, some do not, and some mean harm.
-fn request(random: &mut StdRng, nth: usize, hubs: &[usize]) -> String {
+fn request(random: &mut StdRng, nth: usize, hubs: &[usize], document: &Document) -> String {
     let hub = random.random_range(0..hubs.len());
     let mut ask = json!({"schema": "hubward/v1", "kind": "Reconcile", "id": format!("r-{nth}"),
         "hub": hub_id(hub), "requestedBy": "ada@contoso.example", "reason": "a story"});
@@ -287,7 +306,9 @@ fn request(random: &mut StdRng, nth: usize, hubs: &[usize]) -> String {
         }
     };
     let endpoint = |id: String| json!({"endpoint": {"name": name, (target.field): id, "as": "system"}});
-    match random.random_range(0..16) {
+    // There, and none of the document's business.
+    let outside = TARGETS.into_iter().find(|target| !document.allows(*target));
+    match random.random_range(0..18) {
         0 | 1 => {}
         2 => say("Onboard", json!({"profile": format!("p{}", hubs[hub])})),
         3 => say("Onboard", json!({"profile": format!("p{}", hubs[hub]), "dryRun": true})),
@@ -304,9 +325,24 @@ fn request(random: &mut StdRng, nth: usize, hubs: &[usize]) -> String {
         ),
         11 => say("CancelJob", json!({"jobId": "nobody"})),
         12 => say("Offboard", json!({"confirm": hub_name(hub), "profile": format!("p{}", hubs[hub])})),
+        13 => say(
+            "ConfigureFileUpload",
+            json!({"fileUpload": {"container": UPLOADS.id(), "as": "system", "sasTtl": "PT1H"}}),
+        ),
         // From here on they mean harm.
-        13 => say("EnsureEndpoint", endpoint(target.id().replace("rg-data", "rg-plant-01"))),
-        14 => say("SetIdentity", json!({"identity": {"system": "on"}, "role": "Owner"})),
+        14 => say("EnsureEndpoint", endpoint(target.id().replace("rg-data", "rg-plant-01"))),
+        15 => match outside {
+            Some(target) => say(
+                "EnsureEndpoint",
+                json!({"endpoint": {"name": name, (target.field): target.id(), "as": "system"}}),
+            ),
+            None => say(
+                "ImportDevices",
+                json!({"container": UPLOADS.id(), "as": "system",
+                "blobName": "devices.txt", "confirm": hub_name(hub)}),
+            ),
+        },
+        16 => say("SetIdentity", json!({"identity": {"system": "on"}, "role": "Owner"})),
         _ => {
             // The key of another request.
             ask["id"] = "r-0".into();
