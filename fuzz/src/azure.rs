@@ -106,7 +106,6 @@ pub fn arm_errors(data: &[u8]) {
 fn refused(error: &ArmError, status: u16) {
     error.explained();
     error.fate_unknown();
-    error.fate_unknown();
     if let Reaction::Wait(pause) | Reaction::Garbled(pause) = error.reaction() {
         assert!(pause.as_secs() <= 24 * 60 * 60, "{pause:?} is for ever");
     }

@@ -107,7 +107,9 @@ impl App {
                 // What was wanted when it was last in order.
                 let in_sync_as = last.as_ref().and_then(|last| last.in_sync_as);
                 record.in_sync_as = record.in_sync_as.or(in_sync_as);
-                let before = last.and_then(|last| last.principals);
+                let (before, written) = last.map(|last| (last.principals, last.written)).unwrap_or_default();
+                let written = record.written.unwrap_or_default().after(written, self.arm.clock().now());
+                record.written = Some(written).filter(|written| !written.is_empty());
                 let mut gone = None;
                 record.principals = match (record.principals, before) {
                     (Some(now), Some(before)) => {

@@ -76,11 +76,13 @@ impl App {
         let outcome_id = id_of(text);
         warn!(causes = causes.len(), outcome.id = %outcome_id, "a request is refused: {}", causes.join("; "));
         let record = Record { received_at: Some(now), ..Record::new(outcome_id, Word::Refused, causes, now) };
-        // Where it cannot be kept, it is not told either: another copy would be told of as of another refusal.
-        let record = self.hold(&record).await.map_err(|error| {
-            warn!(outcome.id = %outcome_id, %error, "{STORE_AWAY}");
-            HandlerError::transient(error)
-        })?;
+        let record = match self.hold(&record).await {
+            Ok(holds) => holds,
+            Err(error) => {
+                warn!(outcome.id = %outcome_id, %error, "{STORE_AWAY}");
+                record
+            }
+        };
         let parked = Parked { text: Some(text.to_owned()), ..parked(&record, from) };
         // What is too long for a message has to lie somewhere before it may leave the queue.
         let parked = self.fitting(parked).await.map_err(HandlerError::transient)?;

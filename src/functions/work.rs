@@ -9,6 +9,7 @@ use tracing::{info, warn};
 use super::{App, LOOK_UNTIL, leftovers, log, requests::Known};
 use crate::{
     arm::{ArmError, ArmWriter, Reaction},
+    blobs::BlobError,
     desired::{DesiredState, Request, Wanted},
     handler::{HandlerError, InvocationResponse},
     jobs::{self, Advance, JobReport, run::Jobs},
@@ -130,7 +131,10 @@ impl App {
         let arm = self.writer();
         let not_found = if item.follows >= MISSING_LOOKS { NotFound::Final } else { NotFound::MayPass };
         let reconciler = self.reconciler.with(arm);
-        let aim = Aim { past: self.past(aim, item).await, ..aim };
+        let last = self.last_of(item).await;
+        let past = past(aim, item, &last);
+        let written = last.ok().flatten().and_then(|last| last.written);
+        let aim = Aim { past, written: written.as_ref(), ..aim };
         let report = reconciler.reconcile(aim, &item.hub, not_found, &chain).await;
         log::look(&report, started.elapsed());
         metrics::looked(report.outcome.name(), started.elapsed());
@@ -156,22 +160,14 @@ impl App {
         self.finish_chain(item, record, report.chain).await
     }
 
-    /// What is known of the hub's past, where a profile wants hubs that were in order left alone.
-    async fn past(&self, aim: Aim<'_>, item: &WorkItem) -> Past {
-        if aim.request.is_some() || !item.chain().done.is_empty() || !aim.state.asks_for_the_past() {
-            return Past::NotAsked;
+    /// The last outcome of the hub, if there is one and it can be read.
+    async fn last_of(&self, item: &WorkItem) -> Result<Option<Record>, BlobError> {
+        let Some(store) = &self.store else { return Ok(None) };
+        let last = store.of_hub(&item.hub).await;
+        if let Err(error) = &last {
+            warn!(hub.id = %item.hub, %error, "{}: its last outcome cannot be read", item.hub.name());
         }
-        let Some(store) = &self.store else { return Past::Unknown };
-        match store.of_hub(&item.hub).await {
-            Ok(Some(Record { in_sync_as: Some(fingerprint), .. })) => Past::InSync(fingerprint),
-            // Of a version that did not write down what was wanted, or of a request.
-            Ok(Some(Record { outcome: Word::InSync | Word::Changed, .. }) | None) => Past::Unknown,
-            Ok(Some(_)) => Past::Never,
-            Err(error) => {
-                warn!(hub.id = %item.hub, %error, "{}: its last outcome cannot be read", item.hub.name());
-                Past::Unknown
-            }
-        }
+        last
     }
 
     /// Hands over what is left to do.
@@ -341,6 +337,19 @@ impl App {
             warn!(hub.id = %item.hub, %error, "{}: what is waited for could not be written down", item.hub.name());
         }
         self.write_down(item, &record).await
+    }
+}
+
+/// What is known of the hub's past, where a profile wants hubs that were in order left alone.
+fn past(aim: Aim<'_>, item: &WorkItem, last: &Result<Option<Record>, BlobError>) -> Past {
+    if aim.request.is_some() || !item.chain().done.is_empty() || !aim.state.asks_for_the_past() {
+        return Past::NotAsked;
+    }
+    match last {
+        Ok(Some(Record { in_sync_as: Some(fingerprint), .. })) => Past::InSync(*fingerprint),
+        // Of a version that did not write down what was wanted, or of a request.
+        Ok(Some(Record { outcome: Word::InSync | Word::Changed, .. }) | None) | Err(_) => Past::Unknown,
+        Ok(Some(_)) => Past::Never,
     }
 }
 

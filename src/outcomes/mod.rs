@@ -20,7 +20,7 @@ use crate::{
     jobs::{JobOutcome, JobReport},
     model::{IotHubId, ResourceId},
     offboard::Swept,
-    reconcile::{Outcome, Report},
+    reconcile::{Outcome, Report, Written},
     work::{Origin, Reason, WorkItem},
 };
 
@@ -158,6 +158,9 @@ pub struct Record {
     /// Whom the hub acts and has acted as, so that what it leaves behind can be found.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub principals: Option<Principals>,
+    /// When the hub was written lately, for `maxWritesPerHub`. Only in the last outcome of a hub.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub written: Option<Written>,
     /// What the hub says after a write.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub proof: Option<Value>,
@@ -212,6 +215,7 @@ impl Record {
             grants: Vec::new(),
             warnings: Vec::new(),
             principals: None,
+            written: None,
             proof: None,
             job: None,
             received_at: None,
@@ -271,6 +275,7 @@ impl Record {
             cosmos_accounts: report.grants.iter().filter_map(|grant| grant.scope.cosmos_account()).collect(),
             ..Principals::default()
         });
+        self.written = Some(report.written.clone()).filter(|written| !written.is_empty());
         self.grants = values(report.grants.iter().map(serde_json::to_value).collect());
         self.warnings = report.warnings.iter().map(ToString::to_string).collect();
         let moved = report.moved_besides.iter().map(|path| format!("somebody else changed {path} meanwhile"));
@@ -290,10 +295,16 @@ impl Record {
         self
     }
 
+    /// Without what is kept for the hub and not for this outcome.
+    #[must_use]
+    pub fn of_its_own(&self) -> Self {
+        Self { written: None, ..self.clone() }
+    }
+
     /// The record as a message: shortened, if it is too large for one.
     pub fn as_message(&self) -> Self {
         let length = |record: &Self| serde_json::to_string(record).map_or(usize::MAX, |text| text.len());
-        let mut record = self.clone();
+        let mut record = self.of_its_own();
         if length(&record) <= MOST {
             return record;
         }

@@ -124,11 +124,12 @@ impl OutcomeStore for BlobStore {
     async fn tell(&self, record: &Record) -> Result<Record, BlobError> {
         let id = record.outcome_id;
         let waiting = format!("waiting/{id}.json");
+        let text = json(&record.of_its_own())?;
         if record.outcome == super::Word::Waiting {
-            self.container.write(&waiting, json(record)?).await?;
+            self.container.write(&waiting, text).await?;
             return Ok(record.clone());
         }
-        let is_first = self.container.create(&format!("requests/{id}.json"), json(record)?).await?;
+        let is_first = self.container.create(&format!("requests/{id}.json"), text).await?;
         self.container.delete(&waiting).await?;
         let holds = if is_first { None } else { self.ended(id).await? };
         Ok(holds.unwrap_or_else(|| record.clone()))

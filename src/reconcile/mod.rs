@@ -12,7 +12,7 @@ mod permit;
 mod report;
 
 pub use drift::Past;
-pub use report::{Chain, Outcome, Report, ReportedStep};
+pub use report::{Chain, Outcome, Report, ReportedStep, Written};
 
 use std::sync::Arc;
 
@@ -63,12 +63,14 @@ pub struct Aim<'a> {
     pub request: Option<&'a Request>,
     /// What is known of the hub's past, if that matters.
     pub past: Past,
+    /// When the hub was written lately, as far as its last outcome tells.
+    pub written: Option<&'a Written>,
 }
 
 impl<'a> Aim<'a> {
     /// What the hub's profile says.
     pub fn profile(state: &'a DesiredState) -> Self {
-        Self { state, request: None, past: Past::NotAsked }
+        Self { state, request: None, past: Past::NotAsked, written: None }
     }
 
     /// Whether nobody in particular asks, and the profile is rolled out wave by wave.
@@ -209,13 +211,15 @@ impl Reconciler {
             }
             let is_edit = matches!(step, Step::EditHub { .. });
             if let Step::EditHub { edit } = step {
-                self.may_write(state, desired, &observed, edit, report, edits).await?;
+                self.may_write(aim, desired, &observed, edit, report, edits).await?;
             }
             let is_last = plan.hub_edits() == 1;
             let work = Work { arm: &self.arm, desired, guardrails, observed: &observed, is_last };
             let Applied { outcome, moved_besides, wrote_hub } = work.apply(observer, step).await;
             if wrote_hub {
-                self.memory.wrote(&observed.hub, work.mark(), clock.now());
+                let now = clock.now();
+                self.memory.wrote(&observed.hub, work.mark(), now);
+                report.written.now(&observed.hub, now);
             }
             report.moved_besides.extend(moved_besides);
             report.steps.push(ReportedStep { step: step.to_string(), outcome: outcome.clone() });

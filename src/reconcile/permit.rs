@@ -4,7 +4,7 @@
 use time::{Duration, OffsetDateTime};
 use tracing::warn;
 
-use super::{BUSY_PAUSE, MAX_EDITS, Outcome, Reconciler, Report, blocked, not_kept};
+use super::{Aim, BUSY_PAUSE, MAX_EDITS, Outcome, Reconciler, Report, blocked, not_kept};
 use crate::{
     apply::StepOutcome,
     arm::LoggedWrite,
@@ -25,7 +25,7 @@ impl Reconciler {
     /// Nothing, or why not.
     pub(super) async fn may_write(
         &self,
-        state: &DesiredState,
+        aim: Aim<'_>,
         desired: &DesiredHub,
         observed: &ObservedHub,
         edit: &HubEdit,
@@ -47,8 +47,14 @@ impl Reconciler {
         if self.memory.keeps_not(&observed.hub, fingerprint) {
             return Err(not_kept(edit));
         }
-        let here = self.memory.writes(&observed.hub);
-        let logged = if is_new_to_us(state, desired, observed, report, now) {
+        let mut known = self.memory.writes(&observed.hub);
+        // Other processes have written it too, and this one may have been told of what it knows.
+        for at in aim.written.into_iter().flat_map(|written| written.of(&observed.hub)) {
+            if known.iter().all(|write| write.at != at) {
+                known.push(HubWrite { at, by: Writer::Us(None), stage: Stage::Accepted });
+            }
+        }
+        let logged = if is_new_to_us(aim.state, desired, observed, report, now) {
             Vec::new()
         } else {
             self.history(observed.id()).await
@@ -60,9 +66,9 @@ impl Reconciler {
         {
             return Err(blocked(&[owner]));
         }
-        let per_hour = state.guardrails().max_writes_per_hub;
+        let per_hour = aim.state.guardrails().max_writes_per_hub;
         let until =
-            [&here, &logged].into_iter().filter_map(|writes| over_budget(writes, per_hour, now)).max();
+            [&known, &logged].into_iter().filter_map(|writes| over_budget(writes, per_hour, now)).max();
         match until {
             Some(until) => Err(Outcome::Waiting {
                 cause: format!("the hub was written {per_hour} times within an hour"),

@@ -1,12 +1,14 @@
 //! What one look came to.
 
+use std::collections::BTreeSet;
+
 use serde::{Deserialize, Serialize};
-use time::OffsetDateTime;
+use time::{Duration, OffsetDateTime};
 use uuid::Uuid;
 
 use crate::{
     apply::StepOutcome,
-    model::{IotHubId, observed::Grant},
+    model::{IotHubId, hub::HubDocument, observed::Grant},
     plan::{GrantState, Warning},
     prove::Proof,
 };
@@ -43,6 +45,9 @@ pub struct Report {
     /// Whether it is sure that there is no such hub.
     #[serde(skip)]
     pub is_gone: bool,
+    /// When this look wrote the hub, or may have.
+    #[serde(skip)]
+    pub written: Written,
     /// What the next look of the chain has to know.
     #[serde(skip)]
     pub chain: Chain,
@@ -62,8 +67,56 @@ impl Report {
             proof: None,
             system_principal: None,
             is_gone: false,
+            written: Written::default(),
             chain: Chain::default(),
         }
+    }
+}
+
+/// When a hub was written within the last hour, by whichever process. It is kept with the hub's last outcome:
+/// Azure's own log is minutes behind, and a process knows only of itself.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Written {
+    /// When the hub was made: one that was made anew has not been written.
+    #[serde(default, with = "time::serde::rfc3339::option", skip_serializing_if = "Option::is_none")]
+    made: Option<OffsetDateTime>,
+    /// The times, in order.
+    at: BTreeSet<At>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(transparent)]
+struct At(#[serde(with = "time::serde::rfc3339")] OffsetDateTime);
+
+impl Written {
+    /// The hub was written now, or may have been.
+    pub(super) fn now(&mut self, hub: &HubDocument, now: OffsetDateTime) {
+        let written = Self { made: hub.created_at(), at: [At(now)].into() };
+        *self = written.after(Some(std::mem::take(self)), now);
+    }
+
+    /// When just this hub was written.
+    pub(super) fn of(&self, hub: &HubDocument) -> impl Iterator<Item = OffsetDateTime> {
+        let all = (self.made == hub.created_at()).then_some(&self.at);
+        all.into_iter().flatten().map(|at| at.0)
+    }
+
+    /// Whether there is nothing to tell.
+    pub fn is_empty(&self) -> bool {
+        self.at.is_empty()
+    }
+
+    /// With what was known before of the same hub, as far as it is no older than an hour.
+    #[must_use]
+    pub fn after(mut self, before: Option<Self>, now: OffsetDateTime) -> Self {
+        if let Some(before) = before
+            && (self.at.is_empty() || before.made == self.made)
+        {
+            self.made = before.made;
+            self.at.extend(before.at);
+        }
+        self.at.retain(|at| now - at.0 < Duration::HOUR);
+        self
     }
 }
 

@@ -29,9 +29,11 @@ pub fn stamp(time: OffsetDateTime) -> String {
     time.to_offset(UtcOffset::UTC).format(STAMP).unwrap_or_default()
 }
 
-/// The occurrence that stands there, if it is one.
-pub fn time_of(stamp: &str) -> Option<OffsetDateTime> {
-    PrimitiveDateTime::parse(stamp, STAMP).ok().map(PrimitiveDateTime::assume_utc)
+/// The occurrence that stands there, if it is one, and as [`stamp`] writes it.
+pub fn time_of(text: &str) -> Option<OffsetDateTime> {
+    let time = PrimitiveDateTime::parse(text, STAMP).ok()?.assume_utc();
+    // A sign before the year is understood too.
+    (stamp(time) == text).then_some(time)
 }
 
 #[cfg(test)]

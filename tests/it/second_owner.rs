@@ -4,7 +4,7 @@
 use hubward::{
     local::azure::{Fault, FaultKind, Settings, World},
     plan::Blocked,
-    reconcile::Outcome,
+    reconcile::{Aim, Chain, NotFound, Outcome, Reconciler},
 };
 use serde_json::{Value, json};
 
@@ -191,6 +191,29 @@ async fn a_hub_is_not_written_more_often_than_the_guardrails_allow() {
     assert!(cause.contains("written 2 times within an hour"), "{cause}");
     assert_eq!(*last(&reports), Outcome::Changed);
     assert!(cloud.clock.now() - started > time::Duration::HOUR);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_another_process_wrote_counts_before_azure_has_it_in_its_log() {
+    let profile = one("eventHub", &alerts()).replace("allowRemovals: true", "maxWritesPerHub: 2");
+    let cloud = Cloud::quick(&profile);
+    let hub = cloud.new_hub("hub1").await;
+    let reports = cloud.settle(&hub).await;
+    assert_eq!(*last(&reports), Outcome::Changed);
+    let at = cloud.clock.now();
+    let written = reports.into_iter().fold(None, |before, report| Some(report.written.after(before, at)));
+    Portal::new(&cloud, &hub).await.undo().await;
+
+    // One that has no memory of its own, with and without what is kept with the hub's last outcome.
+    let look = |written| {
+        let other = Reconciler::new(cloud.arm.clone());
+        let (state, hub) = (&cloud.state, &hub);
+        let aim = Aim { written, ..Aim::profile(state) };
+        async move { other.reconcile(aim, hub, NotFound::MayPass, &Chain::default()).await.outcome }
+    };
+    let Outcome::Waiting { cause, .. } = look(written.as_ref()).await else { panic!("it was written") };
+    assert!(cause.contains("written 2 times within an hour"), "{cause}");
+    assert_eq!(look(None).await, Outcome::Changed);
 }
 
 #[tokio::test(start_paused = true)]

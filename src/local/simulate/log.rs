@@ -30,7 +30,10 @@ struct Inner {
     writes: BTreeMap<(String, usize), Vec<OffsetDateTime>>,
     /// How often each hub was deleted.
     deletions: BTreeMap<String, usize>,
-    deaths: usize,
+    /// Looks that could not tell what they did.
+    untold: usize,
+    /// Outcomes of requests that could not be kept at first.
+    unkept: BTreeSet<String>,
 }
 
 impl Log {
@@ -82,11 +85,25 @@ impl Log {
     /// A process has died.
     pub(super) fn died(&self, function: &str) {
         self.say(format!("died       {function}"));
-        self.inner().deaths += 1;
+        self.could_not_tell();
     }
 
-    pub(super) fn deaths(&self) -> usize {
-        self.inner().deaths
+    /// Something could not be written down.
+    pub(super) fn could_not_tell(&self) {
+        self.inner().untold += 1;
+    }
+
+    pub(super) fn untold(&self) -> usize {
+        self.inner().untold
+    }
+
+    /// The outcome of a request could not be kept.
+    pub(super) fn could_not_keep(&self, outcome: &str) {
+        self.inner().unkept.insert(outcome.to_owned());
+    }
+
+    pub(super) fn was_kept(&self, outcome: &str) -> bool {
+        !self.inner().unkept.contains(outcome)
     }
 
     pub(super) fn output_text(&self) -> String {

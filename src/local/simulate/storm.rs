@@ -175,6 +175,9 @@ impl Weather for Storm {
             })
             .collect();
         self.0.log.say(format!("answered   {function} {status}{}", words.concat()));
+        if status != 200 {
+            self.0.log.could_not_tell();
+        }
     }
 }
 
@@ -209,6 +212,14 @@ impl HttpClient for Watched {
         }
         let answer = self.plain.execute_request(request).await;
         let status = answer.as_ref().map_or(0, |answer| u16::from(answer.status()));
+        if status == 403
+            && let Some(blob) = lower.strip_prefix("/outcomes/")
+        {
+            match blob.strip_prefix("requests%2f") {
+                Some(outcome) => log.could_not_keep(outcome.trim_end_matches(".json")),
+                None => log.could_not_tell(),
+            }
+        }
         let host = url.host_str().filter(|host| *host != "127.0.0.1").unwrap_or_default();
         log.say(format!("call       {} {host}{} {status}", method.as_ref(), short(&path)));
         if matches!(method, Method::Put | Method::Patch) && (200..300).contains(&status) {
