@@ -36,7 +36,8 @@ impl App {
         chain.done.extend(applied.map(|step| step.step.clone()));
         if let Outcome::Waiting { cause, until, .. } = &swept.outcome {
             let due = patiently(*until, item.follows, self.arm.clock().now());
-            return self.again(item, item.leftovers_again(due, chain), cause, due).await;
+            let record = self.waiting(item, cause, due);
+            return self.again(item, item.leftovers_again(due, chain), record).await;
         }
         let is_there = swept.is_there == Some(true);
         if is_there && !is_aside(item) {

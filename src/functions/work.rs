@@ -142,7 +142,8 @@ impl App {
         if let Outcome::Waiting { cause, until, .. } = &report.outcome {
             let due = patiently(*until, item.follows, now);
             let next = leftovers::next(item, cause, due, report.chain.clone(), swept.as_ref());
-            return self.again(item, next, cause, due).await;
+            let record = Record { written: report.written_lately(), ..self.waiting(item, cause, due) };
+            return self.again(item, next, record).await;
         }
         if report.is_gone && aim.request.is_none() {
             // Nobody has told of its deletion.
@@ -185,7 +186,12 @@ impl App {
             Reason::Leftovers { .. } => item.leftovers_again(due, chain),
             _ => item.follow_up(cause, due, chain),
         };
-        self.again(item, next, cause, due).await
+        self.again(item, next, self.waiting(item, cause, due)).await
+    }
+
+    /// The record of work that waits.
+    pub(super) fn waiting(&self, item: &WorkItem, cause: &str, due: OffsetDateTime) -> Record {
+        Record::of(item, Word::Waiting, vec![format!("{cause}, until {due}")], self.arm.clock().now())
     }
 
     /// Sends the message that goes on, and tells what is waited for.
@@ -193,12 +199,10 @@ impl App {
         &self,
         item: &WorkItem,
         next: WorkItem,
-        cause: &str,
-        due: OffsetDateTime,
+        record: Record,
     ) -> Result<InvocationResponse, HandlerError> {
-        let now = self.arm.clock().now();
         self.send(&next).await?;
-        self.waits(item, Record::of(item, Word::Waiting, vec![format!("{cause}, until {due}")], now)).await?;
+        self.waits(item, record).await?;
         Ok(InvocationResponse::new().log(format!("{}: Waiting", item.hub.name())))
     }
 
@@ -225,8 +229,7 @@ impl App {
             Advance::Later { item, waited_for, due } => {
                 self.send(&work.next_step(*item, due)).await?;
                 info!(hub.id = %work.hub, job.request = %request, "{name}: {kind} waits for {waited_for}");
-                let causes = vec![format!("{waited_for}, until {due}")];
-                self.waits(work, Record::of(work, Word::Waiting, causes, self.arm.clock().now())).await?;
+                self.waits(work, self.waiting(work, &waited_for, due)).await?;
                 Ok(InvocationResponse::new().log(format!("{name}: {kind} {request}: Waiting")))
             }
             Advance::Done(outcome) => {

@@ -275,7 +275,7 @@ impl Record {
             cosmos_accounts: report.grants.iter().filter_map(|grant| grant.scope.cosmos_account()).collect(),
             ..Principals::default()
         });
-        self.written = Some(report.written.clone()).filter(|written| !written.is_empty());
+        self.written = report.written_lately();
         self.grants = values(report.grants.iter().map(serde_json::to_value).collect());
         self.warnings = report.warnings.iter().map(ToString::to_string).collect();
         let moved = report.moved_besides.iter().map(|path| format!("somebody else changed {path} meanwhile"));

@@ -71,6 +71,11 @@ impl Report {
             chain: Chain::default(),
         }
     }
+
+    /// When this look wrote the hub, if it did.
+    pub fn written_lately(&self) -> Option<Written> {
+        Some(self.written.clone()).filter(|written| !written.is_empty())
+    }
 }
 
 /// When a hub was written within the last hour, by whichever process. It is kept with the hub's last outcome:
