@@ -2,6 +2,7 @@
 //! <https://learn.microsoft.com/rest/api/iothub/iot-hub-resource>
 
 use azure_core::http::Method;
+use serde::de::IgnoredAny;
 use serde_json::{Value, json};
 use time::{OffsetDateTime, format_description::well_known::Rfc2822};
 use uuid::Uuid;
@@ -94,7 +95,8 @@ impl ArmWriter {
     /// `If-Match` and into the body: the service was seen to ignore a wrong header. `mark` becomes
     /// the correlation id, which Azure's activity log keeps. `urgency` is early if more has to follow.
     ///
-    /// The answer to the PUT holds keys. Its body is dropped unread.
+    /// The answer to the PUT holds keys. Its body is dropped unread, but for whether it is JSON: if not, and if it
+    /// names no operation, something on the way answered, and whether the service took the write on is not known.
     pub async fn put_hub(
         &self,
         id: &IotHubId,
@@ -113,7 +115,14 @@ impl ArmWriter {
             ..Call::get(LABEL, self.client().url(id.as_str(), IOT_HUB))
         };
         let mut accepted = self.client().send(call).await.map_err(NotWritten::refused)?;
-        accepted.body = Vec::new();
+        let body_of_answer = std::mem::take(&mut accepted.body);
+        if accepted.operation.is_none()
+            && !body_of_answer.is_empty()
+            && let Err(error) = serde_json::from_slice::<IgnoredAny>(&body_of_answer)
+        {
+            let cause = format!("no JSON, at line {} column {}", error.line(), error.column());
+            return Err(NotWritten::after_all(ArmError::Unreadable { call: LABEL.into(), cause }));
+        }
         self.settle(LABEL, id, body, accepted).await.map_err(NotWritten::after_all)
     }
 }

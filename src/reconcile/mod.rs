@@ -196,6 +196,8 @@ impl Reconciler {
                 return Err(blocked(&plan.blocked));
             }
             let Some(step) = plan.steps.first() else {
+                // A write that is under way, ours or another's, shows what it will be and may fail yet.
+                at_rest(&observed, clock.now())?;
                 return Ok(self.in_sync(desired, &observed, edits > 0, report).await);
             };
             if aim.is_plan_only(desired) {
@@ -270,6 +272,18 @@ impl Reconciler {
             in_doubt: false,
         }
     }
+}
+
+/// Nothing, if no write of the hub is under way.
+fn at_rest(observed: &ObservedHub, now: OffsetDateTime) -> Result<(), Outcome> {
+    if observed.hub.is_ready() {
+        return Ok(());
+    }
+    Err(Outcome::Waiting {
+        cause: format!("the hub to be ready (it is {})", observed.hub.state().unwrap_or("busy")),
+        until: now + BUSY_PAUSE,
+        in_doubt: false,
+    })
 }
 
 /// Reads the hub and finds the profile for it.

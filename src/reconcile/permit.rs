@@ -4,7 +4,7 @@
 use time::{Duration, OffsetDateTime};
 use tracing::warn;
 
-use super::{Aim, BUSY_PAUSE, MAX_EDITS, Outcome, Reconciler, Report, blocked, not_kept};
+use super::{Aim, MAX_EDITS, Outcome, Reconciler, Report, at_rest, blocked, not_kept};
 use crate::{
     apply::StepOutcome,
     arm::LoggedWrite,
@@ -36,13 +36,7 @@ impl Reconciler {
         if edits >= MAX_EDITS {
             return Err(self.contended());
         }
-        if !observed.hub.is_ready() {
-            return Err(Outcome::Waiting {
-                cause: format!("the hub to be ready (it is {})", observed.hub.state().unwrap_or("busy")),
-                until: now + BUSY_PAUSE,
-                in_doubt: false,
-            });
-        }
+        at_rest(observed, now)?;
         let fingerprint = desired.fingerprint();
         if self.memory.keeps_not(&observed.hub, fingerprint) {
             return Err(not_kept(edit));

@@ -271,6 +271,18 @@ async fn a_write_that_was_taken_on_counts_whatever_keeps_us_from_seeing_it() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_answer_to_a_hub_write_that_is_no_json_says_nothing_of_the_write() {
+    let page = Response::builder().status(200).body(Body::from("<html>Sign in</html>")).unwrap();
+    let script = Script::new(vec![page]);
+    let body = edit().put_body(&World::new_hub().document(), &Secrets::default()).unwrap();
+    let put = ArmWriter::new(script.client()).put_hub(&hub_id("hub1"), &body, MARK, Urgency::Usual).await;
+    let error = put.err().unwrap();
+    assert!(matches!(error.error.reaction(), Reaction::Garbled(_)), "{error}");
+    assert!(error.may_have_been_taken_on && !error.to_string().contains("Sign in"), "{error}");
+    assert_eq!(script.asked().len(), 1, "it is not sent again");
+}
+
+#[tokio::test(start_paused = true)]
 async fn waits_end_before_the_invocation_does() {
     let operation = format!("https://{ARM}/o");
     let running = || hub_at(|hub| hub["properties"]["state"] = "Transitioning".into());

@@ -176,3 +176,18 @@ async fn a_hub_that_is_deleted_while_it_is_brought_in_is_gone_and_no_failure() {
         assert_eq!(causes(&later.outcome), "there is no such hub", "after {after} s");
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_write_that_is_still_under_way_is_not_told_as_done() {
+    let cloud = Cloud::with(Settings::default(), World::reference(), &one("eventHub", &alerts()));
+    let hub = cloud.new_hub("hub1").await;
+    cloud.settle_ok(&hub, "onboarding").await;
+    Portal::new(&cloud, &hub).await.undo().await;
+    // Nobody sees how the write goes; the look after it finds the hub as it is going to be. Then the write fails.
+    cloud.azure.inject(Fault::new(FaultKind::FailOperation).on("PUT", "iothubs"));
+    cloud.azure.inject(Fault::new(FaultKind::LoseAnswer).on("GET", "iothubs").skip(1).times(4));
+    let report = cloud.look(&hub).await;
+    let Outcome::Waiting { cause, .. } = &report.outcome else { panic!("{report:#?}") };
+    assert!(cause.contains("the hub to be ready"), "{cause}");
+    assert_eq!(*last(&cloud.settle(&hub).await), Outcome::Changed);
+}

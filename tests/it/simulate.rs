@@ -1,6 +1,6 @@
 //! The program as a whole, by seed: whatever happens, what has to hold does, and every run can be seen again.
 
-use std::process::Command;
+use std::{fs, path::Path, process::Command};
 
 use hubward::local::simulate;
 use serde_json::{Value, json};
@@ -52,4 +52,33 @@ fn the_last_line_is_a_summary_and_the_exit_code_tells_whether_all_held() {
     assert!(summary["counts"]["call"].as_u64() > Some(40), "{summary}");
     let (code, _) = simulated("7..7");
     assert_eq!(code, Some(2), "a range without a seed proves nothing");
+}
+
+/// A deliberate mistake that cannot be made any more would count as caught by nobody, and nobody would know.
+#[test]
+fn every_deliberate_mistake_fits_the_source_as_it_is() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let folder = fs::read_dir(root.join("tests/teeth")).unwrap().map(|entry| entry.unwrap().path());
+    let patches: Vec<_> = folder.filter(|path| path.extension().is_some_and(|end| end == "patch")).collect();
+    assert!(patches.len() >= 12, "{patches:?}");
+    for patch in patches {
+        let text = fs::read_to_string(&patch).unwrap();
+        let mistake = patch.file_stem().unwrap().to_str().unwrap();
+        assert!(text.contains(&format!("bites(\"{mistake}\")")), "{mistake} is switched on by another name");
+        let mut source = String::new();
+        for hunk in text.split("\n@@").skip(1) {
+            if let Some(file) = text[..text.find(hunk).unwrap()].rsplit("\n--- a/").next() {
+                source = fs::read_to_string(root.join(file.lines().next().unwrap())).unwrap();
+            }
+            let body =
+                hunk.split_once("@@\n").unwrap().1.lines().take_while(|line| !line.starts_with("--- "));
+            let before: Vec<&str> =
+                body.filter(|line| !line.starts_with('+')).map(|line| &line[1..]).collect();
+            assert!(
+                source.contains(&before.join("\n")),
+                "{mistake}: not there any more:\n{}",
+                before.join("\n")
+            );
+        }
+    }
 }
