@@ -209,12 +209,14 @@ fn entity(location: &str, at: &str) -> Value {
 /// `publicNetworkAccess` and `allowSharedKeyAccess` are shown once somebody has set them, as recorded.
 fn account(name: &str, location: &str, at: &str) -> Value {
     let url = |service: &str| format!("https://{name}.{service}.core.windows.net/");
+    let encrypted = json!({"keyType": "Account", "enabled": true, "lastEnabledTime": at});
     json!({
         "sku": {"name": "Standard_LRS", "tier": "Standard"},
         "kind": "StorageV2",
         "location": location,
         "tags": {},
         "properties": {
+            "keyCreationTime": {"key1": at, "key2": at},
             "allowCrossTenantReplication": false,
             "privateEndpointConnections": [],
             "minimumTlsVersion": "TLS1_2",
@@ -224,6 +226,9 @@ fn account(name: &str, location: &str, at: &str) -> Value {
                 "defaultAction": "Allow",
             },
             "supportsHttpsTrafficOnly": true,
+            "encryption": {
+                "services": {"file": encrypted, "blob": encrypted}, "keySource": "Microsoft.Storage",
+            },
             "provisioningState": "Succeeded",
             "creationTime": at,
             "primaryEndpoints": {

@@ -239,7 +239,8 @@ fn canonical_source(source: &mut Value) {
     }
 }
 
-/// Storage connection strings come back with their parts in the service's order, the key last.
+/// Storage connection strings come back with their parts in the service's order, the key last; those of
+/// namespaces with the port of AMQP.
 fn normalize_connection(entry: &mut Map<String, Value>) {
     const ORDER: [&str; 8] = [
         "DefaultEndpointsProtocol",
@@ -252,13 +253,24 @@ fn normalize_connection(entry: &mut Map<String, Value>) {
         "AccountKey",
     ];
     let Some(text) = entry.get("connectionString").and_then(Value::as_str) else { return };
-    if connection_part(text, "AccountKey").is_none() {
-        return;
-    }
-    let known =
-        ORDER.iter().filter_map(|name| connection_part(text, name).map(|value| format!("{name}={value}")));
-    let text = known.collect::<Vec<_>>().join(";");
+    let text = if connection_part(text, "AccountKey").is_some() {
+        let known = ORDER
+            .iter()
+            .filter_map(|name| connection_part(text, name).map(|value| format!("{name}={value}")));
+        known.collect::<Vec<_>>().join(";")
+    } else {
+        with_port(text)
+    };
     entry.insert("connectionString".to_owned(), json!(text));
+}
+
+fn with_port(text: &str) -> String {
+    let Some(address) = connection_part(text, "Endpoint") else { return text.to_owned() };
+    let bare = address.trim_end_matches('/');
+    match bare.strip_prefix("sb://") {
+        Some(host) if !host.contains([':', '/']) => text.replacen(address, &format!("{bare}:5671/"), 1),
+        _ => text.to_owned(),
+    }
 }
 
 fn fill(value: &mut Value, defaults: Value) {
@@ -303,11 +315,28 @@ pub(super) fn give_ids(
     }
 }
 
+/// What 2019-07-01-preview, the oldest version that is recorded, does not show.
+const YOUNG: [&str; 6] = [
+    "minTlsVersion",
+    "disableLocalAuth",
+    "disableDeviceSAS",
+    "disableModuleSAS",
+    "allowedFqdnList",
+    "rootCertificate",
+];
+
+/// Whether a version is from before hubs had identities.
+pub(super) fn is_old(version: &str) -> bool {
+    version < "2020"
+}
+
 /// What older and newer versions of the interface leave out or show.
 pub(super) fn as_of_version(properties: &mut Value, version: &str, created: &str) {
     let preview = version.ends_with("-preview");
     let Some(members) = properties.as_object_mut() else { return };
-    if !preview {
+    if is_old(version) {
+        members.retain(|name, _| !YOUNG.contains(&name.as_str()));
+    } else if !preview {
         members.shift_remove("rootCertificate");
     } else if version >= "2023" {
         let sent = members.shift_remove("rootCertificate");
@@ -373,6 +402,11 @@ pub(super) fn plain_region(location: &str) -> String {
     location.to_ascii_lowercase().replace(' ', "")
 }
 
+/// Whether a hub's data stays in its region.
+pub(super) fn stays(properties: &Map<String, Value>) -> bool {
+    properties.get("enableDataResidency").is_some_and(|on| on == true)
+}
+
 /// The region that a hub fails over to.
 pub(super) fn paired_region(name: &str) -> &str {
     match name {
@@ -393,6 +427,15 @@ pub(super) fn paired_region(name: &str) -> &str {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_namespace_is_shown_with_its_port() {
+        let text = |address: &str| format!("Endpoint={address};SharedAccessKeyName=p;SharedAccessKey=k=");
+        for address in ["sb://x", "sb://x/", "sb://x:5671/"] {
+            assert_eq!(with_port(&text(address)), text("sb://x:5671/"), "{address}");
+        }
+        assert_eq!(with_port("AccountName=x"), "AccountName=x");
+    }
 
     #[test]
     fn a_missing_fallback_is_on_for_a_new_hub_and_off_after_an_update() {

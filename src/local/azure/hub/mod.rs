@@ -172,11 +172,12 @@ impl Hub {
         let mut body = self.head(Some(&self.etag));
         let mut shown = Map::new();
         let place = document::region_name(&self.location);
-        let pair = document::paired_region(&place);
-        shown.insert(
-            "locations".to_owned(),
-            json!([{"location": place, "role": "primary"}, {"location": pair, "role": "secondary"}]),
-        );
+        let mut locations = vec![json!({"location": place, "role": "primary"})];
+        if !document::stays(&self.properties) {
+            let pair = document::paired_region(&place);
+            locations.push(json!({"location": pair, "role": "secondary"}));
+        }
+        shown.insert("locations".to_owned(), json!(locations));
         shown.insert("state".to_owned(), json!(self.phase.word()));
         shown.insert("provisioningState".to_owned(), json!(self.provisioning));
         let born = self.phase != Phase::Activating;
@@ -198,8 +199,10 @@ impl Hub {
         document::as_of_version(&mut properties, version, &iso(self.created));
         body.insert("properties".to_owned(), properties);
         body.insert("sku".to_owned(), self.sku.clone());
-        body.insert("identity".to_owned(), self.identity(state, true));
-        body.insert("systemData".to_owned(), json!({"createdAt": iso(self.created)}));
+        if !document::is_old(version) {
+            body.insert("identity".to_owned(), self.identity(state, true));
+            body.insert("systemData".to_owned(), json!({"createdAt": iso(self.created)}));
+        }
         Value::Object(body)
     }
 

@@ -3,7 +3,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::{ENDPOINT_LISTS, document};
+use super::{ENDPOINT_LISTS, document, target::host};
 use crate::local::azure::random::Random;
 
 /// What a key looks like in a GET.
@@ -42,7 +42,7 @@ fn restore_members(entry: &mut Value, stored: Option<&Value>) -> Result<(), ()> 
         let known = stored.and_then(|stored| stored[name].as_str()).unwrap_or_default();
         // A mask stands for the key of the place it was shown with, and of no other.
         let moved = ["AccountName", "Endpoint"].iter().any(|part| {
-            let of = |text: &str| connection_part(text, part).map(str::to_ascii_lowercase);
+            let of = |text: &str| connection_part(text, part).map(host);
             of(text).is_some_and(|place| of(known).is_some_and(|before| before != place))
         });
         if moved {
@@ -191,6 +191,10 @@ mod tests {
             document::endpoints(&same, "eventHubs")[0]["connectionString"],
             document::endpoints(&old, "eventHubs")[0]["connectionString"]
         );
+        let mut with_port = doc("a", "Endpoint=sb://x:5671/;SharedAccessKeyName=p;SharedAccessKey=****");
+        assert_eq!(restore(&mut with_port, Some(&old)), Ok(()));
+        let mut moved = doc("a", "Endpoint=sb://y/;SharedAccessKeyName=p;SharedAccessKey=****");
+        assert_eq!(restore(&mut moved, Some(&old)), Err("a".to_owned()));
         let mut renamed = doc("b", "SharedAccessKey=****");
         assert_eq!(restore(&mut renamed, Some(&old)), Err("b".to_owned()));
     }

@@ -23,6 +23,7 @@ pub(super) fn check(
     let free = hub.sku["name"] == "F1";
     let properties = &hub.properties;
     general(properties, free)?;
+    residency(properties, &hub.location)?;
     let names = endpoints(hub, old, free, codes)?;
     routes(properties, old, &names, free)?;
     storage_endpoints(properties)
@@ -40,6 +41,17 @@ fn general(properties: &Map<String, Value>, free: bool) -> Result<(), HubError> 
         return Err(HubError::new(400_089, format!("{tls} is not a valid MinTlsVersion value.")));
     }
     Ok(())
+}
+
+/// <https://learn.microsoft.com/azure/iot-hub/iot-hub-ha-dr#disable-disaster-recovery>
+fn residency(properties: &Map<String, Value>, region: &str) -> Result<(), HubError> {
+    if !document::stays(properties) || ["brazilsouth", "southeastasia"].contains(&region) {
+        return Ok(());
+    }
+    let message = format!(
+        "Requested IoT Hub features '\"DataResidency, RootCertificateV2\"' not available in '{region}' region."
+    );
+    Err(HubError::new(400_059, message))
 }
 
 /// Checks all endpoints and returns their lower-cased names.
