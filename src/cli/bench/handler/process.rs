@@ -23,7 +23,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// Between two questions whether it is there. The host asks every 25 ms; this is to see more.
 const PROBE_INTERVAL: Duration = Duration::from_millis(1);
 /// Settings of whoever runs the bench that would make a handler do other work.
-const NOT_OURS: [&str; 10] = [
+const NOT_OURS: [&str; 11] = [
     "ALL_PROXY",
     "APPLICATIONINSIGHTS_CONNECTION_STRING",
     "HTTPS_PROXY",
@@ -33,6 +33,7 @@ const NOT_OURS: [&str; 10] = [
     "HUBWARD_OUTCOMES",
     "HUBWARD_QUEUES",
     "OTEL_EXPORTER_OTLP_ENDPOINT",
+    "RUST_BACKTRACE",
     "http_proxy",
 ];
 
