@@ -5,7 +5,7 @@ use hubward::{
         desired::{DesiredHub, ReservedContainer, Switch},
         observed::ObservedTarget,
     },
-    plan::{Blocked, Step, ask_again, plan},
+    plan::{Blocked, SETTLE, Step, ask_again, plan},
 };
 use insta::assert_snapshot;
 use serde_json::{Value, json};
@@ -76,6 +76,9 @@ fn a_young_grant_is_waited_for_until_it_has_settled() {
       2. update the hub:
            + endpoint telemetry -> event hub ns1/telemetry-westus2 as system-assigned identity
     ");
+    world.grants.clear();
+    world.grant(event_hub("telemetry-westus2"), PRINCIPAL, SETTLE);
+    assert_eq!(world.plan().steps.len(), 1, "now the hub is asked");
 }
 
 #[test]

@@ -39,7 +39,9 @@ fn removed(plan: &HubPlan) -> Vec<String> {
         Step::EditHub { edit } => Some(&edit.removals),
         _ => None,
     });
-    edits.flatten().map(|gone| gone.name.clone()).collect()
+    let mut names: Vec<String> = edits.flatten().map(|gone| gone.name.clone()).collect();
+    names.sort_unstable();
+    names
 }
 
 #[test]
@@ -66,8 +68,10 @@ fn an_endpoint_that_is_no_longer_listed_goes_unless_something_that_stays_names_i
         );
         let routing = &mut world.hub["properties"]["routing"];
         routing["endpoints"]["eventHubs"] = json!([endpoint("hw-old", "alerts", Value::Null)]);
-        routing["routes"] = json!([]);
-        routing[part] = json!([by]);
+        // Others of ours go too, and that says nothing of the one in question.
+        routing["routes"] = json!([route("hw-r", "events")]);
+        routing["enrichments"] = json!([enrichment("hw-e", "events")]);
+        routing[part].as_array_mut().unwrap().push(by.clone());
         let plan = world.plan();
         let expected: Vec<String> = kept_by
             .map(|kept_by| format!("endpoint hw-old is not wanted and stays: used by {kept_by}"))
@@ -75,8 +79,10 @@ fn an_endpoint_that_is_no_longer_listed_goes_unless_something_that_stays_names_i
             .collect();
         assert_eq!(warnings(&plan), expected, "{by}");
         let name = by["name"].as_str().or(by["key"].as_str()).unwrap();
-        let gone: Vec<&str> = [name, "hw-old"].into_iter().filter(|name| name.starts_with("hw-")).collect();
-        let gone = if kept_by.is_some() { Vec::new() } else { gone };
+        let mut gone = vec!["hw-e", "hw-r"];
+        gone.extend(kept_by.is_none().then_some("hw-old"));
+        gone.extend(Some(name).filter(|name| name.starts_with("hw-")));
+        gone.sort_unstable();
         assert_eq!(removed(&plan), gone, "{by}");
 
         // A hub that has left the profile that lists it: then it stands in the way.
@@ -243,6 +249,15 @@ fn roles_that_an_endpoint_of_others_may_work_with_are_left() {
     lost["endpointUri"] = Value::Null;
     endpoints(&mut world, json!({"eventHubs": [lost]}));
     assert_eq!(left(&world, &grants), [0, 1, 2, 3, 4, 5, 6]);
+}
+
+#[test]
+fn a_role_for_what_is_wanted_is_no_role_too_many_before_the_hub_uses_it() {
+    let mut world = World::at_rest();
+    world.profiles = world.profiles.replace("allowRemovals: false", "allowRemovals: true");
+    world.hub["properties"]["routing"]["endpoints"]["eventHubs"] = json!([]);
+    let plan = world.plan_with(|desired| desired.revoke_unneeded = true);
+    let [Step::EditHub { .. }] = &plan.steps[..] else { panic!("{plan}") };
 }
 
 #[test]
