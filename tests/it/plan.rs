@@ -4,8 +4,9 @@ use hubward::{
     model::{
         desired::{DesiredHub, ReservedContainer, Switch},
         observed::ObservedTarget,
+        role::Role,
     },
-    plan::{Blocked, SETTLE, Step, ask_again, plan},
+    plan::{Blocked, SETTLE, Spread, Step, ask_again, grant_states, grants_used, plan},
 };
 use insta::assert_snapshot;
 use serde_json::{Value, json};
@@ -234,6 +235,13 @@ fn a_refused_hub_is_asked_again_ever_more_slowly_and_not_forever() {
         moments.push(again.map(|due| (due - NOW).whole_seconds() + age));
     }
     assert_eq!(moments, [Some(90), Some(120), Some(300), Some(540), Some(900), None, None]);
+    let observed = world.observed();
+    let used = grants_used(edit, &observed, world.state().guardrails());
+    assert_eq!(
+        used,
+        [(Role::EventHubsDataSender, &observed.grants[0])],
+        "it may be measured how long that took"
+    );
 }
 
 #[test]
@@ -466,4 +474,34 @@ fn what_goes_makes_room_for_what_comes_and_a_full_hub_takes_no_more() {
     let routes = world.hub["properties"]["routing"]["routes"].as_array_mut().unwrap();
     routes.push(json!({"name": "one more than there may be"}));
     assert_eq!((world.plan().blocked.len(), world.plan().hub_edits()), (0, 1));
+}
+
+#[test]
+fn how_far_a_grant_has_come_is_told_for_each_by_itself() {
+    let mut world = World::at_rest();
+    let identity = || {
+        json!({"type": "SystemAssigned, UserAssigned", "principalId": PRINCIPAL,
+        "userAssignedIdentities": {id_egress(): {"principalId": USER}}})
+    };
+    world.hub["identity"] = identity();
+    world.profiles = profile(&format!(
+        "    identity: {{ system: on, user: [ {} ] }}\n    endpoints: [ {{ name: telemetry, eventHub: {t}, as: system }}, {{ name: two, eventHub: {t}, as: id-egress }}, {{ name: alerts, eventHub: {}, as: system }} ]\n",
+        id_egress(),
+        alerts(),
+        t = telemetry(),
+    ));
+    world.add_target(&event_hub("alerts"), "sb://ns1.servicebus.windows.net");
+    world.grant(event_hub("telemetry-westus2"), USER, Duration::minutes(1));
+    world.grant(event_hub("alerts"), PRINCIPAL, Duration::minutes(1));
+    let mut observed = world.observed();
+    observed.readable.insert(world.grants[1].id.clone());
+    let states =
+        grant_states(&world.desired(), &observed, world.state().guardrails(), &world.plan().pending());
+    let told: Vec<_> = states.iter().map(|state| (state.scope.name(), state.state)).collect();
+    let telemetry = "telemetry-westus2";
+    assert_eq!(
+        told,
+        [(telemetry, Spread::Effective), (telemetry, Spread::Readable), ("alerts", Spread::Granted)],
+        "the hub uses the first, and waits with the other endpoints"
+    );
 }
