@@ -99,3 +99,59 @@ pub(super) fn ids_in_token(token: &str) -> Vec<String> {
     let claims = claims_in_token(token);
     ["appid", "azp", "oid"].iter().filter_map(|name| Some(claims.get(name)?.as_str()?.to_owned())).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    const HUB: &str = "/subscriptions/0b1f6471-1bf0-4dda-aec3-cb9272f09590/resourceGroups/rg/providers/Microsoft.Devices/IotHubs/h";
+
+    fn event(pointer: &str, value: Value) -> Option<LoggedWrite> {
+        let mut event = json!({
+            "operationName": {"value": "Microsoft.Devices/IotHubs/write"}, "status": {"value": "Succeeded"},
+            "resourceId": HUB.to_uppercase(), "eventTimestamp": "2026-01-31T12:00:00Z", "caller": "them",
+            "claims": {}, "correlationId": null,
+        });
+        *event.pointer_mut(pointer).unwrap() = value;
+        read(&event, &IotHubId::parse(HUB).unwrap(), &["our-app".to_owned(), "our-object".to_owned()])
+    }
+
+    #[test]
+    fn a_write_of_the_hub_that_got_on_counts_and_nothing_else() {
+        let is_one = |pointer: &str, value: &str| event(pointer, value.into()).is_some();
+        assert!(is_one("/caller", "them"));
+        assert!(is_one("/operationName/value", "microsoft.devices/iothubs/WRITE"));
+        assert!(
+            event("/operationName/value", "Microsoft.Devices/IotHubs/delete".into()).unwrap().is_deletion
+        );
+        assert!(!event("/caller", "them".into()).unwrap().is_deletion);
+        assert!(!is_one("/operationName/value", "Microsoft.Devices/IotHubs/listkeys/action"));
+        assert!(!event("/status/value", "Accepted".into()).unwrap().succeeded);
+        assert!(event("/status/value", "Succeeded".into()).unwrap().succeeded);
+        assert!(!is_one("/status/value", "Failed"));
+        assert!(!is_one("/status/value", "Started"));
+        assert!(!is_one("/resourceId", &format!("{HUB}/eventHubEndpoints/events")));
+        assert!(!is_one("/eventTimestamp", "yesterday"));
+    }
+
+    #[test]
+    fn a_write_is_ours_by_any_of_the_ids_that_the_log_may_show() {
+        assert!(!event("/caller", "them".into()).unwrap().is_ours);
+        assert!(event("/caller", "OUR-OBJECT".into()).unwrap().is_ours);
+        for claim in ["appid", "oid", OBJECT_ID] {
+            assert!(event("/claims", json!({claim: "our-app"})).unwrap().is_ours, "{claim}");
+        }
+        let nobody = event("/caller", Value::Null).unwrap();
+        assert_eq!((nobody.caller.as_str(), nobody.is_ours), ("unknown", false));
+    }
+
+    #[test]
+    fn a_token_tells_whom_it_is_for() {
+        let token = |claims: Value| format!("h.{}.s", URL_SAFE_NO_PAD.encode(claims.to_string()));
+        assert_eq!(ids_in_token(&token(json!({"oid": "o", "appid": "a", "aud": "x"}))), ["a", "o"]);
+        assert_eq!(ids_in_token(&token(json!({"azp": "a"}))), ["a"]);
+        assert!(ids_in_token("no token").is_empty());
+    }
+}

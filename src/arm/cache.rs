@@ -55,3 +55,41 @@ impl<T: Clone> Cache<T> {
         self.values.lock().unwrap_or_else(PoisonError::into_inner).remove(key);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const GOOD_FOR: Duration = Duration::from_secs(60);
+
+    /// What is given out for a key if `found` is what a read would find.
+    async fn ask(cache: &Cache<u32>, key: &str, found: Option<u32>) -> Option<u32> {
+        cache.or_read(key, async { Ok::<_, ()>(found) }).await.unwrap()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_was_found_is_known_for_a_while_and_what_was_not_is_asked_again() {
+        let cache = Cache::new(GOOD_FOR);
+        assert_eq!(ask(&cache, "a", None).await, None);
+        assert_eq!(ask(&cache, "a", Some(1)).await, Some(1));
+        assert_eq!(ask(&cache, "b", Some(2)).await, Some(2));
+        tokio::time::advance(GOOD_FOR - Duration::from_millis(1)).await;
+        assert_eq!(ask(&cache, "a", Some(3)).await, Some(1));
+        tokio::time::advance(Duration::from_millis(1)).await;
+        assert_eq!(ask(&cache, "a", Some(3)).await, Some(3));
+        cache.forget("a");
+        assert_eq!(ask(&cache, "a", Some(4)).await, Some(4));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn no_more_is_kept_than_a_fleet_has() {
+        let cache = Cache::new(GOOD_FOR);
+        for key in 0..MOST {
+            cache.put(&key.to_string(), 0);
+        }
+        assert_eq!(ask(&cache, "0", Some(1)).await, Some(0));
+        cache.put("one more", 0);
+        assert_eq!(ask(&cache, "0", Some(1)).await, Some(1));
+        assert_eq!(ask(&cache, "one more", Some(1)).await, Some(0));
+    }
+}

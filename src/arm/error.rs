@@ -148,14 +148,6 @@ impl ArmError {
     pub fn is_locked(&self) -> bool {
         matches!(self, ArmError::Refused(refusal) if refusal.has_code("ScopeLocked"))
     }
-
-    /// The service's code, if it answered.
-    pub fn code(&self) -> Option<&str> {
-        match self {
-            ArmError::Refused(refusal) => Some(&refusal.code),
-            _ => None,
-        }
-    }
 }
 
 impl Refusal {
@@ -382,6 +374,8 @@ mod tests {
                 r#"{"code":400130,"message":"Unauthorized to send to endpoint telemetry"}"#,
                 Reaction::MaybeNotYet,
             ),
+            (400, r#"{"code":400130,"message":"the name is too long"}"#, Reaction::Fail),
+            (400, r#"{"code":400200,"message":"no access to that"}"#, Reaction::Fail),
             (400, r#"{"code":400111,"message":"endpoint still routed"}"#, Reaction::Fail),
             (400, r#"{"code":"400142","message":"(IH400142) Database does not exist"}"#, Reaction::Fail),
             (409, r#"{"error":{"code":"RoleAssignmentExists","message":"x"}}"#, Reaction::AlreadyThere),
@@ -409,6 +403,12 @@ mod tests {
                 Reaction::Wait(TROUBLE),
             ),
             (500, r#"{"error":{"code":"InternalServerError","message":"x"}}"#, Reaction::Wait(TROUBLE)),
+            (400, r#"{"error":{"code":"FailedIdentityOperation","message":"no"}}"#, Reaction::Fail),
+            (400, r#"{"error":{"code":"Other","message":"Conflict"}}"#, Reaction::Fail),
+            (409, r#"{"error":{"code":"Conflict","message":"x"}}"#, Reaction::Wait(BUSY)),
+            (412, "", Reaction::Reread),
+            (401, "", Reaction::Wait(TROUBLE)),
+            (408, "", Reaction::Wait(TROUBLE)),
             (429, "", Reaction::Wait(TROUBLE)),
             (503, "", Reaction::Wait(TROUBLE)),
             (404, "", Reaction::Fail),
@@ -466,5 +466,52 @@ mod tests {
         };
         assert_eq!(refusal("endpoint IH-PLANT-IH12 is bad. errorcode: IH400117").number(), Some(400_117));
         assert_eq!(refusal("endpoint IH-PLANT is bad").number(), None);
+    }
+
+    #[test]
+    fn what_may_have_taken_effect_is_told_from_what_has_not() {
+        let refused = |status: u16| ArmError::Refused(Box::new(Refusal::parse("POST job", status, b"")));
+        for status in [408, 500, 502, 503, 504] {
+            assert!(refused(status).fate_unknown(), "{status}");
+        }
+        for status in [400, 403, 404, 409, 412, 429, 499] {
+            assert!(!refused(status).fate_unknown(), "{status}");
+        }
+        let (call, cause) = ("POST job".to_owned(), String::new());
+        assert!(ArmError::Unreadable { call: call.clone(), cause: cause.clone() }.fate_unknown());
+        assert!(!ArmError::NoToken { scope: call.clone(), cause }.fate_unknown());
+        assert!(!ArmError::OutOfTime(call).fate_unknown());
+        assert_eq!([429, 404, 503].map(|status| refused(status).is_throttled()), [true, false, false]);
+        assert_eq!([429, 404, 410].map(|status| refused(status).is_not_found()), [false, true, false]);
+        let with = |code: &str| {
+            let body = json!({"error": {"code": code, "message": "m"}}).to_string();
+            ArmError::Refused(Box::new(Refusal::parse("DELETE grant", 409, body.as_bytes())))
+        };
+        assert!(with("scopelocked").is_locked() && !with("Conflict").is_locked());
+    }
+
+    #[test]
+    fn the_innermost_detail_is_told_beside_the_outer_code_and_once() {
+        let refusal = |body: Value| Refusal::parse("PUT hub", 400, body.to_string().as_bytes());
+        let nested = |depth: usize| {
+            (0..depth).fold(
+                json!({"code": "inner"}),
+                |inner, n| json!({"code": format!("c{n}"), "details": [inner]}),
+            )
+        };
+        let mut told = refusal(
+            json!({"error": {"code": "outer", "message": "m", "details": [nested(2), {"code": ""}]}}),
+        );
+        assert_eq!(told.details, ["c1", "c0", "inner"]);
+        assert_eq!(told.to_string(), "ARM refused PUT hub with 400 outer (inner): m");
+        told.details = vec!["outer".into()];
+        (told.later, told.request_id) = (true, Some("r-1".into()));
+        assert_eq!(told.to_string(), "ARM failed PUT hub with 400 outer: m [x-ms-request-id r-1]");
+        told.message.clear();
+        told.request_id = None;
+        assert_eq!(told.to_string(), "ARM failed PUT hub with 400 outer");
+        // However deep somebody nests them, it comes to an end.
+        assert_eq!(refusal(nested(50)).details.len(), 5);
+        assert_eq!(refusal(json!({"Code": 400117, "MESSAGE": "m"})).number(), Some(400_117));
     }
 }

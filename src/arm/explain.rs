@@ -82,4 +82,38 @@ mod tests {
         let text = explained(r#"{"code":400111,"message":"endpoint still routed"}"#);
         assert_eq!(text, "ARM refused PUT hub with 403 400111: endpoint still routed");
     }
+
+    #[test]
+    fn what_can_be_done_is_said_where_it_is_known() {
+        let refused = |code: &str, message: &str| {
+            let text = explained(&format!(r#"{{"error":{{"code":"{code}","message":"{message}"}}}}"#));
+            text.rsplit("; ").next().unwrap().to_owned()
+        };
+        for (code, message, hint) in [
+            (
+                "AuthorizationFailed",
+                "no 'Microsoft.Authorization/roleAssignments/write'",
+                "Role Based Access Control",
+            ),
+            ("AuthorizationFailed", "no 'Microsoft.Devices/IotHubs/write'", "lacks the right for this"),
+            (
+                "Other",
+                "no 'Microsoft.Authorization/roleAssignments/write'",
+                "ARM refused PUT hub with 403 Other",
+            ),
+            ("ScopeLocked", "m", "a lock is in the way"),
+            ("RoleAssignmentLimitExceeded", "m", "the subscription is full"),
+            ("400116", "m", "fileUpload.connection: accountKey"),
+            ("400117", "m", "may not write there (yet)"),
+            ("LinkedAuthorizationFailed", "nothing in quotes", "each user-assigned identity of the hub"),
+            (
+                "LinkedAuthorizationFailed",
+                "no 'x/userAssignedIdentities/assign/action' on 'y'",
+                "each user-assigned",
+            ),
+        ] {
+            let told = refused(code, message);
+            assert!(told.contains(hint), "{code}: {told}");
+        }
+    }
 }

@@ -239,3 +239,88 @@ fn network(closed: bool, trusted: bool) -> Network {
         (true, false) => Network::Closed,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whom_a_namespace_lets_in() {
+        let json = |public: &str, local: Value| {
+            json!({"properties": {"serviceBusEndpoint": "https://ns1.servicebus.windows.net:443/",
+                   "publicNetworkAccess": public, "disableLocalAuth": local}})
+        };
+        let open = json!({"properties": {"defaultAction": "Allow", "publicNetworkAccess": "Enabled"}});
+        let deny = |trusted: bool| json!({"properties": {"defaultAction": "deny", "trustedServiceAccessEnabled": trusted}});
+        let off = json!({"properties": {"defaultAction": "Allow", "publicNetworkAccess": "Disabled"}});
+        for (public, rules, expected) in [
+            ("Enabled", None, Network::Unknown),
+            ("Enabled", Some(&Value::Null), Network::Open),
+            ("Enabled", Some(&open), Network::Open),
+            ("disabled", Some(&open), Network::Closed),
+            ("SecuredByPerimeter", Some(&open), Network::Closed),
+            ("Enabled", Some(&off), Network::Closed),
+            ("Enabled", Some(&deny(false)), Network::Closed),
+            ("Enabled", Some(&deny(true)), Network::TrustedServices),
+        ] {
+            let facts = namespace(&json(public, Value::Null), rules).unwrap();
+            assert_eq!(facts.network, expected, "{public} {rules:?}");
+            assert_eq!(facts.endpoint_uri, "sb://ns1.servicebus.windows.net");
+        }
+        for (local, takes_keys) in [(Value::Null, true), (json!(false), true), (json!(true), false)] {
+            assert_eq!(namespace(&json("Enabled", local), None).unwrap().takes_keys, takes_keys);
+        }
+        assert!(namespace(&json!({"properties": {"serviceBusEndpoint": "nonsense"}}), None).is_none());
+    }
+
+    #[test]
+    fn whom_a_storage_account_lets_in() {
+        let facts = |acls: Value, public: &str, keys: Value| {
+            let json = json!({"properties": {"primaryEndpoints": {"blob": "https://a.blob.core.windows.net/"},
+                "networkAcls": acls, "publicNetworkAccess": public, "allowSharedKeyAccess": keys}});
+            storage_account(&json).unwrap()
+        };
+        let acls = |action: &str, bypass: &str| json!({"defaultAction": action, "bypass": bypass});
+        for (acls, public, expected) in [
+            (Value::Null, "", Network::Open),
+            (acls("Allow", "None"), "Enabled", Network::Open),
+            (acls("Deny", "None"), "Enabled", Network::Closed),
+            (acls("Deny", "Logging, Metrics"), "Enabled", Network::Closed),
+            (acls("Deny", "Logging, AzureServices"), "Enabled", Network::TrustedServices),
+            (acls("Allow", "None"), "Disabled", Network::Closed),
+            (acls("Allow", "None"), "SecuredByPerimeter", Network::Closed),
+        ] {
+            assert_eq!(facts(acls.clone(), public, Value::Null).network, expected, "{acls} {public}");
+        }
+        for (keys, takes_keys) in [(Value::Null, true), (json!(true), true), (json!(false), false)] {
+            assert_eq!(facts(Value::Null, "", keys).takes_keys, takes_keys);
+        }
+    }
+
+    #[test]
+    fn whom_a_cosmos_db_account_lets_in() {
+        let facts = |more: Value| {
+            let mut json = json!({"properties": {"documentEndpoint": "https://a.documents.azure.com:443/"}});
+            for (name, value) in more.as_object().unwrap() {
+                json["properties"][name] = value.clone();
+            }
+            cosmos_account(&json).unwrap()
+        };
+        let (mine, azure) = (json!({"ipAddressOrRange": "1.2.3.4"}), json!({"ipAddressOrRange": "0.0.0.0"}));
+        for (more, expected) in [
+            (json!({}), Network::Open),
+            (json!({"ipRules": [], "isVirtualNetworkFilterEnabled": false}), Network::Open),
+            (json!({"ipRules": [mine]}), Network::Closed),
+            (json!({"ipRules": [mine], "networkAclBypass": "AzureServices"}), Network::TrustedServices),
+            (json!({"ipRules": [mine, azure]}), Network::Open),
+            (json!({"isVirtualNetworkFilterEnabled": true}), Network::Closed),
+            (json!({"isVirtualNetworkFilterEnabled": true, "ipRules": [azure]}), Network::Open),
+            (json!({"publicNetworkAccess": "Disabled"}), Network::Closed),
+            (json!({"publicNetworkAccess": "Disabled", "ipRules": [azure]}), Network::Closed),
+        ] {
+            assert_eq!(facts(more.clone()).network, expected, "{more}");
+        }
+        assert!(facts(json!({})).takes_keys);
+        assert!(!facts(json!({"disableLocalAuth": true})).takes_keys);
+    }
+}

@@ -319,9 +319,15 @@ mod tests {
     fn a_number_in_quotes_was_text() {
         assert_eq!(HostValue(&json!("3")).number(), Some(3));
         assert_eq!(HostValue(&json!(3)).number(), Some(3));
-        for odd in
-            [json!("\"3\""), json!(""), json!("-1"), json!(1.5), json!(null), json!("99999999999999999999")]
-        {
+        for odd in [
+            json!("\"3\""),
+            json!(""),
+            json!("-1"),
+            json!("+3"),
+            json!(1.5),
+            json!(null),
+            json!("99999999999999999999"),
+        ] {
             assert_eq!(HostValue(&odd).number(), None, "{odd}");
         }
     }
@@ -361,7 +367,31 @@ mod tests {
         let two = parse(r#"{"Data":{"a":"1","b":"2"}}"#).unwrap();
         assert_eq!(two.binding(Some("b")).unwrap().name, "b");
         assert!(two.binding(None).is_err());
-        assert!(parse(r#"{"Data":{}}"#).unwrap().binding(None).is_err());
+        let none = parse(r#"{"Data":{}}"#).unwrap();
+        let err = none.binding(Some("item")).map(|b| b.name).unwrap_err();
+        assert_eq!(err.to_string(), "the host sent no binding `item`, but none at all");
+        assert!(none.binding(None).is_err());
+    }
+
+    #[test]
+    fn ids_and_traces_of_unreasonable_length_are_left_out() {
+        let head = |id: &str, states: &[&str]| {
+            let mut headers = HeaderMap::new();
+            headers.insert("x-azure-functions-invocationid", id.parse().unwrap());
+            let parent = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+            headers.insert("traceparent", parent.parse().unwrap());
+            for state in states {
+                headers.append("tracestate", state.parse().unwrap());
+            }
+            InvocationHead::parse("F", &headers)
+        };
+        assert_eq!(head(&"x".repeat(128), &[]).id, Some("x".repeat(128)));
+        assert_eq!(head(&"x".repeat(129), &[]).id, None);
+        assert_eq!(head("", &[]).id, None);
+        assert_eq!(head("x", &["a=1", "b=2"]).tracestate.as_deref(), Some("a=1,b=2"));
+        assert_eq!(head("x", &[&"a".repeat(2048)]).tracestate.map(|text| text.len()), Some(2048));
+        assert_eq!(head("x", &[&"a".repeat(2049)]).tracestate, None);
+        assert_eq!(head("x", &[]).tracestate, None);
     }
 
     #[test]

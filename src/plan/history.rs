@@ -165,6 +165,9 @@ mod tests {
         // Written 7, 5, 3 and 1 minutes ago.
         assert_eq!(over_budget(&story("utututu"), 4, NOW), Some(NOW + Duration::minutes(53)));
         assert_eq!(over_budget(&story("utututu"), 2, NOW), Some(NOW + Duration::minutes(57)));
+        // What is an hour old counts no more.
+        let later = NOW + Duration::minutes(53);
+        assert_eq!(over_budget(&story("utututu"), 4, later), None);
     }
 
     #[test]
@@ -174,6 +177,12 @@ mod tests {
         writes.extend(story("uuu").iter().map(accepted));
         assert_eq!(over_budget(&writes, 4, NOW), None);
         assert_eq!(over_budget(&writes, 3, NOW), Some(NOW + Duration::minutes(57)));
+        // Each of two at both stages: an hour is counted from when it took effect.
+        let mut both = story("u-u-");
+        both.retain(|write| write.by != Writer::Deleter);
+        let earlier = |write: &HubWrite| HubWrite { at: write.at - Duration::MINUTE, ..accepted(write) };
+        both.extend(both.clone().iter().map(earlier));
+        assert_eq!(over_budget(&both, 1, NOW), Some(NOW + Duration::minutes(58)));
         assert_eq!(second_owner(&story("utut").iter().map(accepted).collect::<Vec<_>>(), MARK, 0), None);
     }
 }

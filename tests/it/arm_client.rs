@@ -13,8 +13,9 @@ use hubward::{
     arm::{ArmClient, ArmError, ArmReader, ArmWriter, AzureClock, Reaction, Urgency},
     local::{azure::Settings, in_process::InProcess},
     model::{
-        hub::{HubEdit, IdentityEdit, Secrets},
-        observed::HeldRole,
+        desired::Target,
+        hub::{HubEdit, IdentityEdit, KeyNeed, Secrets, Slot},
+        observed::{HeldRole, Network, ObservedTarget},
         role::Role,
     },
 };
@@ -153,6 +154,7 @@ async fn a_link_to_another_host_gets_no_token() {
         "http://arm.test/o",
         "https://arm.test:8443/o",
         "https://arm.test@evil.test/o",
+        "https://me@arm.test/o",
         "nonsense",
     ] {
         let script =
@@ -348,4 +350,52 @@ async fn no_answer_makes_us_wait_for_ever() {
             assert!(pause.as_secs() <= 24 * 60 * 60, "{header:?} {status}: {pause:?}");
         }
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_firewall_that_may_not_be_read_is_unknown_and_one_that_cannot_be_read_now_is_asked_again() {
+    let namespace =
+        || reply(200, &[], json!({"properties": {"serviceBusEndpoint": "https://ns1.test:443/"}}));
+    let target = Target::EventHub(event_hub("e"));
+    let script =
+        Script::new(vec![namespace(), reply(403, &[], json!({})), reply(200, &[], json!({"name": "E"}))]);
+    let found = ArmReader::new(script.client()).target(&target).await.unwrap();
+    let ObservedTarget::Found(facts) = found else { panic!("{found:?}") };
+    assert_eq!((facts.network, facts.entity.as_str()), (Network::Unknown, "E"));
+
+    let script = Script::new(vec![namespace(), reply(429, &[("retry-after", "300")], json!({}))]);
+    let error = ArmReader::new(script.client()).target(&target).await.unwrap_err();
+    assert_eq!(error.reaction(), Reaction::Wait(std::time::Duration::from_secs(300)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_key_of_the_namespace_is_fetched_only_where_the_target_has_no_such_rule() {
+    let need = KeyNeed {
+        slot: Slot::Endpoint("out".into()),
+        target: Target::EventHub(event_hub("e")),
+        rule: Some("send".into()),
+        endpoint_uri: "sb://ns1.test".into(),
+    };
+    for (first, path, connection) in [
+        (
+            reply(404, &[], json!({})),
+            "/namespaces/ns1/authorizationRules/send/listKeys",
+            "Endpoint=x;EntityPath=e",
+        ),
+        (
+            reply(200, &[], json!({"primaryConnectionString": "Endpoint=x;EntityPath=E"})),
+            "/eventhubs/e/authorizationRules/send/listKeys",
+            "Endpoint=x;EntityPath=E",
+        ),
+    ] {
+        let of_namespace = reply(200, &[], json!({"primaryConnectionString": "Endpoint=x;"}));
+        let script = Script::new(vec![first, of_namespace]);
+        let members = ArmWriter::new(script.client()).target_key(&need).await.unwrap();
+        assert_eq!(members, [("connectionString", connection.to_owned())]);
+        let asked = script.asked();
+        assert!(asked.last().unwrap().0.uri.path().ends_with(path), "{asked:?}");
+    }
+    let script = Script::new(vec![reply(403, &[], json!({}))]);
+    ArmWriter::new(script.client()).target_key(&need).await.unwrap_err();
+    assert_eq!(script.asked().len(), 1, "a key with more rights is no way around a refusal");
 }

@@ -63,6 +63,8 @@ mod offboarding;
 mod outcomes_away;
 mod pace;
 mod plan;
+mod plan_differences;
+mod plan_leftovers;
 mod profiles;
 mod profiles_random;
 mod profiles_source;

@@ -48,14 +48,7 @@ pub(crate) struct World {
 impl World {
     /// A hub just created: no identity, nothing routed.
     pub(crate) fn new_hub() -> Self {
-        let event_hub = event_hub("telemetry-westus2");
-        let target = ObservedTarget::Found(TargetFacts {
-            endpoint_uri: "sb://ns1.servicebus.windows.net".into(),
-            entity: "telemetry-westus2".into(),
-            network: Network::Open,
-            takes_keys: true,
-        });
-        Self {
+        let mut world = Self {
             profiles: hubward::desired::sample().to_owned(),
             hub: json!({
                 "id": hub_id("hub1").as_str(), "name": "hub1", "type": "Microsoft.Devices/IotHubs",
@@ -72,10 +65,12 @@ impl World {
                 "sku": {"name": "S1", "tier": "Standard", "capacity": 1},
                 "identity": {"type": "None"}
             }),
-            targets: BTreeMap::from([(event_hub, target)]),
+            targets: BTreeMap::new(),
             user_identities: BTreeMap::new(),
             grants: Vec::new(),
-        }
+        };
+        world.add_target(&event_hub("telemetry-westus2"), "sb://ns1.servicebus.windows.net");
+        world
     }
 
     /// A hub that is as the sample profile wants it.
@@ -105,6 +100,17 @@ impl World {
             created_on: Some(NOW - age),
             description: None,
         });
+    }
+
+    /// Something to send to that everybody may reach.
+    pub(crate) fn add_target(&mut self, id: &ResourceId, endpoint_uri: &str) {
+        let target = ObservedTarget::Found(TargetFacts {
+            endpoint_uri: endpoint_uri.into(),
+            entity: id.name().into(),
+            network: Network::Open,
+            takes_keys: true,
+        });
+        self.targets.insert(id.clone(), target);
     }
 
     pub(crate) fn endpoint(&mut self) -> &mut Value {
@@ -139,6 +145,13 @@ impl World {
 
     pub(crate) fn plan(&self) -> HubPlan {
         plan(&self.desired(), &self.observed(), self.state().guardrails(), NOW)
+    }
+
+    /// The plan for what the profile wants, and a change to that.
+    pub(crate) fn plan_with(&self, change: impl FnOnce(&mut DesiredHub)) -> HubPlan {
+        let mut desired = self.desired();
+        change(&mut desired);
+        plan(&desired, &self.observed(), self.state().guardrails(), NOW)
     }
 
     /// The plan in words.
