@@ -168,3 +168,23 @@ async fn room_for_roles_is_asked_once_for_all_hubs_of_a_subscription() {
     let own = reader.client().who().await.unwrap();
     assert!(own.contains("6d1f0f9e-3a55-4f0b-9a6b-0f6a2f1d7c01"), "{own}");
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_hub_that_shows_the_write_under_its_old_etag_is_read_again() {
+    let link = format!("https://{ARM}/o");
+    let written = |etag: &'static str| {
+        hub_at(move |hub| {
+            hub["identity"] = json!({"type": "SystemAssigned", "principalId": "p"});
+            hub["etag"] = etag.into();
+        })
+    };
+    let script = Script::new(vec![
+        reply(201, &[("azure-asyncoperation", &link)], json!({})),
+        written("AAAAAAAAAAE="),
+        reply(200, &[], json!({"status": "Succeeded"})),
+        written("new"),
+    ]);
+    let body = edit().put_body(&World::new_hub().document(), &Secrets::default()).unwrap();
+    let put = ArmWriter::new(script.client()).put_hub(&hub_id("hub1"), &body, MARK, Urgency::Usual).await;
+    assert_eq!(put.unwrap().etag(), Some("new"), "the next write needs it");
+}
