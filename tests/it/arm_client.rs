@@ -386,7 +386,9 @@ async fn a_key_of_the_namespace_is_fetched_only_where_the_target_has_no_such_rul
         let members = ArmWriter::new(script.client()).target_key(&need).await.unwrap();
         assert_eq!(members, [("connectionString", connection.to_owned())]);
         let asked = script.asked();
-        assert!(asked.last().unwrap().0.uri.path().ends_with(path), "{asked:?}");
+        let (parts, body) = asked.last().unwrap();
+        assert!(parts.uri.path().ends_with(path), "{asked:?}");
+        assert_eq!(*body, json!({}), "without a body, it is no request at all");
     }
     let script = Script::new(vec![reply(403, &[], json!({}))]);
     ArmWriter::new(script.client()).target_key(&need).await.unwrap_err();

@@ -1,5 +1,6 @@
 //! What is asked again, how often and after how long; and what is followed to its end.
 
+use axum::{body::Body, response::Response};
 use hubward::{
     arm::{ArmError, ArmReader, ArmWriter, Reaction, ResourceGraph, Urgency},
     model::{
@@ -187,4 +188,21 @@ async fn a_hub_that_shows_the_write_under_its_old_etag_is_read_again() {
     let body = edit().put_body(&World::new_hub().document(), &Secrets::default()).unwrap();
     let put = ArmWriter::new(script.client()).put_hub(&hub_id("hub1"), &body, MARK, Urgency::Usual).await;
     assert_eq!(put.unwrap().etag(), Some("new"), "the next write needs it");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_role_that_is_not_there_is_taken_away_and_an_end_without_words_is_a_good_one() {
+    let id = "/roleAssignments/x";
+    for (status, is_gone) in [(404, true), (403, false)] {
+        let script = Script::new(vec![reply(status, &[], json!({}))]);
+        let revoked = ArmWriter::new(script.client()).revoke(id, Role::EventHubsDataSender).await;
+        assert_eq!(revoked.is_ok(), is_gone, "{status}");
+    }
+    let link = format!("https://{ARM}/o");
+    for status in [200, 204] {
+        let end = Response::builder().status(status).body(Body::empty()).unwrap();
+        let script = Script::new(vec![reply(202, &[("location", &link)], json!({})), end]);
+        ArmWriter::new(script.client()).revoke(id, Role::EventHubsDataSender).await.unwrap();
+        assert_eq!(script.asked().len(), 2, "{status}");
+    }
 }
