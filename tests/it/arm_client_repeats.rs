@@ -1,8 +1,12 @@
 //! What is asked again, how often and after how long; and what is followed to its end.
 
+use std::sync::Arc;
+
 use axum::{body::Body, response::Response};
+use azure_core::credentials::{AccessToken, TokenCredential, TokenRequestOptions};
 use hubward::{
-    arm::{ArmError, ArmReader, ArmWriter, Reaction, ResourceGraph, Urgency},
+    arm::{ArmClient, ArmError, ArmReader, ArmWriter, AzureClock, Reaction, ResourceGraph, Urgency},
+    local::{azure::Settings, in_process::InProcess},
     model::{
         ResourceId,
         desired::IdentityRef,
@@ -19,6 +23,7 @@ use uuid::Uuid;
 use crate::{
     arm_client::{ARM, MARK, Script, edit, hub_at, reply},
     support::{
+        cloud::{Cloud, START, SimCredential},
         profiles::archive,
         world::{NOW, World, event_hub, hub_id},
     },
@@ -42,6 +47,45 @@ async fn a_read_that_fails_is_tried_four_times_with_growing_pauses_that_are_no_o
     assert_eq!(read(503, &[("retry-after", "21")], 50).await, (1, 0.0));
     assert_eq!(read(429, &[], 50).await.0, 20, "it has not been let in even once");
     assert_eq!(read(400, &[], 50).await.0, 1);
+}
+
+/// Nobody is signed in.
+#[derive(Debug)]
+struct NoToken;
+
+#[async_trait::async_trait]
+impl TokenCredential for NoToken {
+    async fn get_token(
+        &self,
+        _: &[&str],
+        _: Option<TokenRequestOptions<'_>>,
+    ) -> azure_core::Result<AccessToken> {
+        Err(azure_core::Error::with_message(azure_core::error::ErrorKind::Credential, "not now"))
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_read_without_an_answer_and_one_without_a_token_are_tried_again_too() {
+    let signed_in = SimCredential(Cloud::new(Settings::immediate()).azure.clone());
+    let credentials: [Arc<dyn TokenCredential>; 2] = [Arc::new(signed_in), Arc::new(NoToken)];
+    for credential in credentials {
+        let told = format!("{credential:?}");
+        let client = ArmClient::new(
+            "https://nobody.test".parse().unwrap(),
+            "https://management.azure.com/.default".into(),
+            credential,
+            Arc::new(InProcess::new()),
+            AzureClock::starting_at(START),
+        );
+        let error = ArmReader::new(client.clone()).hub(&hub_id("hub1")).await.err().unwrap();
+        let is_told = match error {
+            ArmError::NoAnswer { .. } => told == "SimCredential",
+            ArmError::NoToken { .. } => told == "NoToken",
+            _ => false,
+        };
+        assert!(is_told, "{told}: {error}");
+        assert_eq!(client.calls()["GET hub"], 4, "{told}");
+    }
 }
 
 #[tokio::test(start_paused = true)]
