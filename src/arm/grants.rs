@@ -245,5 +245,7 @@ mod tests {
             assert_eq!(resource_scope(&account, if data.is_empty() { "/" } else { data }), Some(id));
         }
         assert_eq!(resource_scope(&account, "/dbs/d/nonsense/c"), None);
+        let of_another = account.as_str().replace("databaseAccounts/a", "databaseAccounts/b");
+        assert_eq!(resource_scope(&account, &format!("{of_another}/dbs/d")), None);
     }
 }

@@ -51,14 +51,7 @@ pub struct RoleDefinition {
 impl ArmClient {
     /// Who our token is for.
     pub async fn principal(&self) -> Result<Principal, ArmError> {
-        let claims = self.claims(claims_in_token).await?;
-        let claim = |name: &str| claims.get(name).and_then(Value::as_str).map(str::to_owned);
-        // Tokens of apps say so; older ones of the same endpoint have no claim that people's have.
-        let is_user = match claim("idtyp") {
-            Some(kind) => kind.eq_ignore_ascii_case("user"),
-            None => claim("scp").is_some() || claim("upn").is_some(),
-        };
-        Ok(Principal { object_id: claim("oid"), is_user })
+        Ok(principal(&self.claims(claims_in_token).await?))
     }
 }
 
@@ -96,6 +89,17 @@ impl ArmReader {
             }
         }))
     }
+}
+
+/// Whom a token with these claims is for.
+fn principal(claims: &Value) -> Principal {
+    let claim = |name: &str| claims.get(name).and_then(Value::as_str).map(str::to_owned);
+    // Tokens of apps say so; older ones of the same endpoint have no claim that people's have.
+    let is_user = match claim("idtyp") {
+        Some(kind) => kind.eq_ignore_ascii_case("user"),
+        None => claim("scp").is_some() || claim("upn").is_some(),
+    };
+    Principal { object_id: claim("oid"), is_user }
 }
 
 fn permission(json: &Value) -> Permission {
@@ -143,5 +147,19 @@ mod tests {
             "/providers/Microsoft.Authorization/roleDefinitions/8e3af657-a8ff-443c-a75c-2fe8c4bcb635"}}));
         let read = read.unwrap();
         assert_eq!((read.scope.as_str(), read.condition), ("/", None));
+    }
+
+    #[test]
+    fn people_are_told_from_apps_by_what_their_tokens_say() {
+        for (claims, is_user) in [
+            (json!({"oid": "o", "idtyp": "User"}), true),
+            (json!({"oid": "o", "idtyp": "app", "scp": "user_impersonation"}), false),
+            (json!({"oid": "o", "scp": "user_impersonation"}), true),
+            (json!({"oid": "o", "upn": "ada@example.net"}), true),
+            (json!({"oid": "o", "appid": "a"}), false),
+        ] {
+            let found = principal(&claims);
+            assert_eq!((found.object_id.as_deref(), found.is_user), (Some("o"), is_user), "{claims}");
+        }
     }
 }

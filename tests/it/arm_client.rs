@@ -28,21 +28,21 @@ use crate::support::{
     world::{World, event_hub, hub_id},
 };
 
-const ARM: &str = "arm.test";
+pub(crate) const ARM: &str = "arm.test";
 
 /// A server that answers from a list, and keeps what it was asked.
 #[derive(Clone, Default)]
-struct Script {
+pub(crate) struct Script {
     answers: Arc<Mutex<Vec<Response>>>,
     asked: Arc<Mutex<Vec<(http::request::Parts, Value)>>>,
 }
 
 impl Script {
-    fn new(answers: Vec<Response>) -> Self {
+    pub(crate) fn new(answers: Vec<Response>) -> Self {
         Self { answers: Arc::new(Mutex::new(answers.into_iter().rev().collect())), asked: Arc::default() }
     }
 
-    fn client(&self) -> ArmClient {
+    pub(crate) fn client(&self) -> ArmClient {
         async fn answer(State(script): State<Script>, request: Request) -> Response {
             let (parts, body) = request.into_parts();
             let body = axum::body::to_bytes(body, usize::MAX).await.unwrap();
@@ -56,17 +56,22 @@ impl Script {
             Url::parse(&format!("https://{ARM}")).unwrap(),
             "https://management.azure.com/.default".into(),
             Arc::new(SimCredential(Cloud::new(Settings::immediate()).azure.clone())),
-            Arc::new(InProcess::new().with(ARM, server).with("evil.test", stranger)),
+            Arc::new(
+                InProcess::new()
+                    .with(ARM, server.clone())
+                    .with("hub1.azure-devices.net", server)
+                    .with("evil.test", stranger),
+            ),
             AzureClock::starting_at(START),
         )
     }
 
-    fn asked(&self) -> Vec<(http::request::Parts, Value)> {
+    pub(crate) fn asked(&self) -> Vec<(http::request::Parts, Value)> {
         std::mem::take(&mut *self.asked.lock().unwrap())
     }
 }
 
-fn reply(status: u16, headers: &[(&str, &str)], body: Value) -> Response {
+pub(crate) fn reply(status: u16, headers: &[(&str, &str)], body: Value) -> Response {
     let mut answer = Response::builder().status(status).header("content-type", "application/json");
     for (name, value) in headers {
         answer = answer.header(*name, *value);
@@ -75,15 +80,15 @@ fn reply(status: u16, headers: &[(&str, &str)], body: Value) -> Response {
 }
 
 /// The hub, with a change.
-fn hub_at(change: impl Fn(&mut Value)) -> Response {
+pub(crate) fn hub_at(change: impl Fn(&mut Value)) -> Response {
     let mut hub = World::new_hub().hub;
     change(&mut hub);
     reply(200, &[], hub)
 }
 
-const MARK: uuid::Uuid = uuid::Uuid::from_u128(0x00aa_bbcc);
+pub(crate) const MARK: uuid::Uuid = uuid::Uuid::from_u128(0x00aa_bbcc);
 
-fn edit() -> HubEdit {
+pub(crate) fn edit() -> HubEdit {
     HubEdit {
         identity: Some(IdentityEdit { system: Some(true), ..IdentityEdit::default() }),
         ..HubEdit::default()
@@ -393,7 +398,9 @@ async fn a_key_of_the_namespace_is_fetched_only_where_the_target_has_no_such_rul
         let members = ArmWriter::new(script.client()).target_key(&need).await.unwrap();
         assert_eq!(members, [("connectionString", connection.to_owned())]);
         let asked = script.asked();
-        assert!(asked.last().unwrap().0.uri.path().ends_with(path), "{asked:?}");
+        let (parts, body) = asked.last().unwrap();
+        assert!(parts.uri.path().ends_with(path), "{asked:?}");
+        assert_eq!(*body, json!({}), "without a body, it is no request at all");
     }
     let script = Script::new(vec![reply(403, &[], json!({}))]);
     ArmWriter::new(script.client()).target_key(&need).await.unwrap_err();

@@ -1,6 +1,7 @@
 //! The integration tests: one binary, a module per subject.
 
 mod arm_client;
+mod arm_client_repeats;
 mod azure_sim_blobs;
 mod azure_sim_callers;
 mod azure_sim_cosmos;

@@ -351,30 +351,6 @@ fn an_identity_that_nothing_uses_goes_in_the_write_that_is_due_anyway() {
 }
 
 #[test]
-fn a_hub_that_leaves_its_profile_keeps_the_roles_that_others_endpoints_work_with() {
-    let mut world = World::at_rest();
-    world.profiles = world.profiles.replace("allowRemovals: false", "allowRemovals: true");
-    let mut theirs = world.endpoint().clone();
-    theirs["name"] = "theirs".into();
-    theirs["entityPath"] = "alerts".into();
-    world.hub["properties"]["routing"]["endpoints"]["eventHubs"].as_array_mut().unwrap().push(theirs);
-    world.grant(event_hub("alerts"), PRINCIPAL, Duration::hours(3));
-    let plan = world.plan_with(|desired| {
-        let mut left = DesiredHub::leaving_all(desired.hub.clone(), desired.profile.clone());
-        left.own_what_it_lists(desired);
-        left.revoke_unneeded = true;
-        *desired = left;
-    });
-    assert_snapshot!(plan, @"
-    hub1 (profile standard)
-      1. update the hub:
-           - route all
-           - endpoint telemetry
-      2. take Azure Event Hubs Data Sender on telemetry-westus2 away from the system-assigned identity
-    ");
-}
-
-#[test]
 fn an_identity_that_the_hub_has_not_and_is_not_given_is_told() {
     // A request names what is on the hub, and by the time it is planned that may be gone.
     let unmanaged = |desired: &mut DesiredHub| desired.identity.system = Switch::Unmanaged;

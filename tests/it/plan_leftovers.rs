@@ -9,12 +9,13 @@ use hubward::{
     },
     plan::{Blocked, HubPlan, Step},
 };
+use insta::assert_snapshot;
 use serde_json::{Value, json};
 use time::Duration;
 
 use crate::support::{
     profiles::{GROUP, alerts, archive, data, id_egress, profile, telemetry},
-    world::{PRINCIPAL, World},
+    world::{PRINCIPAL, World, event_hub},
 };
 
 fn endpoint(name: &str, event_hub: &str, identity: Value) -> Value {
@@ -177,6 +178,30 @@ fn an_identity_that_is_not_there_need_not_be_removed() {
     assert!(matches!(blocked[..], [Blocked::RemovalNotAllowed { .. }]), "{blocked:?}");
     world.hub["identity"] = json!({"type": "None"});
     assert!(world.plan().is_in_sync(), "{}", world.rendered());
+}
+
+#[test]
+fn a_hub_that_leaves_its_profile_keeps_the_roles_that_others_endpoints_work_with() {
+    let mut world = World::at_rest();
+    world.profiles = world.profiles.replace("allowRemovals: false", "allowRemovals: true");
+    let mut theirs = world.endpoint().clone();
+    theirs["name"] = "theirs".into();
+    theirs["entityPath"] = "alerts".into();
+    world.hub["properties"]["routing"]["endpoints"]["eventHubs"].as_array_mut().unwrap().push(theirs);
+    world.grant(event_hub("alerts"), PRINCIPAL, Duration::hours(3));
+    let plan = world.plan_with(|desired| {
+        let mut left = DesiredHub::leaving_all(desired.hub.clone(), desired.profile.clone());
+        left.own_what_it_lists(desired);
+        left.revoke_unneeded = true;
+        *desired = left;
+    });
+    assert_snapshot!(plan, @"
+    hub1 (profile standard)
+      1. update the hub:
+           - route all
+           - endpoint telemetry
+      2. take Azure Event Hubs Data Sender on telemetry-westus2 away from the system-assigned identity
+    ");
 }
 
 /// The roles, by scope, that are left to the hub's own identity when it leaves its profile.
