@@ -455,11 +455,8 @@ fn what_goes_makes_room_for_what_comes_and_a_full_hub_takes_no_more() {
 #[test]
 fn how_far_a_grant_has_come_is_told_for_each_by_itself() {
     let mut world = World::at_rest();
-    let identity = || {
-        json!({"type": "SystemAssigned, UserAssigned", "principalId": PRINCIPAL,
-        "userAssignedIdentities": {id_egress(): {"principalId": USER}}})
-    };
-    world.hub["identity"] = identity();
+    world.hub["identity"] = json!({"type": "SystemAssigned, UserAssigned", "principalId": PRINCIPAL,
+        "userAssignedIdentities": {id_egress(): {"principalId": USER}}});
     world.profiles = profile(&format!(
         "    identity: {{ system: on, user: [ {} ] }}\n    endpoints: [ {{ name: telemetry, eventHub: {t}, as: system }}, {{ name: two, eventHub: {t}, as: id-egress }}, {{ name: alerts, eventHub: {}, as: system }} ]\n",
         id_egress(),

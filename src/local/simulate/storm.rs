@@ -222,10 +222,11 @@ impl HttpClient for Watched {
         }
         let host = url.host_str().filter(|host| *host != "127.0.0.1").unwrap_or_default();
         log.say(format!("call       {} {host}{} {status}", method.as_ref(), short(&path)));
-        if matches!(method, Method::Put | Method::Patch) && (200..300).contains(&status) {
-            if let Some(hub) = hub_of(&lower) {
-                log.wrote(hub.to_owned());
-            }
+        if matches!(method, Method::Put | Method::Patch)
+            && (200..300).contains(&status)
+            && let Some(hub) = hub_of(&lower)
+        {
+            log.wrote(hub.to_owned());
         }
         if method == Method::Get
             && status == 200
