@@ -109,8 +109,7 @@ impl App {
                 let in_sync_as = last.as_ref().and_then(|last| last.in_sync_as);
                 record.in_sync_as = record.in_sync_as.or(in_sync_as);
                 let (before, written) = last.map(|last| (last.principals, last.written)).unwrap_or_default();
-                let written = record.written.unwrap_or_default().after(written, self.arm.clock().now());
-                record.written = Some(written).filter(|written| !written.is_empty());
+                record.written = record.written.after(written, self.arm.clock().now());
                 let mut gone = None;
                 record.principals = match (record.principals, before) {
                     (Some(now), Some(before)) => {

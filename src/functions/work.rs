@@ -133,7 +133,7 @@ impl App {
         let reconciler = self.reconciler.with(arm);
         let last = self.last_of(item).await;
         let past = past(aim, item, &last);
-        let written = last.ok().flatten().and_then(|last| last.written);
+        let written = last.ok().flatten().map(|last| last.written);
         let aim = Aim { past, written: written.as_ref(), ..aim };
         let report = reconciler.reconcile(aim, &item.hub, not_found, &chain).await;
         log::look(&report, started.elapsed());
@@ -142,7 +142,7 @@ impl App {
         if let Outcome::Waiting { cause, until, .. } = &report.outcome {
             let due = patiently(*until, item.follows, now);
             let next = leftovers::next(item, cause, due, report.chain.clone(), swept.as_ref());
-            let record = Record { written: report.written_lately(), ..self.waiting(item, cause, due) };
+            let record = Record { written: report.written.clone(), ..self.waiting(item, cause, due) };
             return self.again(item, next, record).await;
         }
         if report.is_gone && aim.request.is_none() {

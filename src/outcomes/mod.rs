@@ -159,8 +159,8 @@ pub struct Record {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub principals: Option<Principals>,
     /// When the hub was written lately, for `maxWritesPerHub`. Only in the last outcome of a hub.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub written: Option<Written>,
+    #[serde(default, skip_serializing_if = "Written::is_empty")]
+    pub written: Written,
     /// What the hub says after a write.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub proof: Option<Value>,
@@ -215,7 +215,7 @@ impl Record {
             grants: Vec::new(),
             warnings: Vec::new(),
             principals: None,
-            written: None,
+            written: Written::default(),
             proof: None,
             job: None,
             received_at: None,
@@ -275,7 +275,7 @@ impl Record {
             cosmos_accounts: report.grants.iter().filter_map(|grant| grant.scope.cosmos_account()).collect(),
             ..Principals::default()
         });
-        self.written = report.written_lately();
+        self.written.clone_from(&report.written);
         self.grants = values(report.grants.iter().map(serde_json::to_value).collect());
         self.warnings = report.warnings.iter().map(ToString::to_string).collect();
         let moved = report.moved_besides.iter().map(|path| format!("somebody else changed {path} meanwhile"));
@@ -298,7 +298,7 @@ impl Record {
     /// Without what is kept for the hub and not for this outcome.
     #[must_use]
     pub fn of_its_own(&self) -> Self {
-        Self { written: None, ..self.clone() }
+        Self { written: Written::default(), ..self.clone() }
     }
 
     /// The record as a message: shortened, if it is too large for one.

@@ -71,11 +71,6 @@ impl Report {
             chain: Chain::default(),
         }
     }
-
-    /// When this look wrote the hub, if it did.
-    pub fn written_lately(&self) -> Option<Written> {
-        Some(self.written.clone()).filter(|written| !written.is_empty())
-    }
 }
 
 /// When a hub was written within the last hour, by whichever process. It is kept with the hub's last outcome:
@@ -97,7 +92,7 @@ impl Written {
     /// The hub was written now, or may have been.
     pub(super) fn now(&mut self, hub: &HubDocument, now: OffsetDateTime) {
         let written = Self { made: hub.created_at(), at: [At(now)].into() };
-        *self = written.after(Some(std::mem::take(self)), now);
+        *self = written.after(std::mem::take(self), now);
     }
 
     /// When just this hub was written.
@@ -113,10 +108,8 @@ impl Written {
 
     /// With what was known before of the same hub, as far as it is no older than an hour.
     #[must_use]
-    pub fn after(mut self, before: Option<Self>, now: OffsetDateTime) -> Self {
-        if let Some(before) = before
-            && (self.at.is_empty() || before.made == self.made)
-        {
+    pub fn after(mut self, before: Self, now: OffsetDateTime) -> Self {
+        if self.at.is_empty() || before.made == self.made {
             self.made = before.made;
             self.at.extend(before.at);
         }

@@ -125,10 +125,7 @@ async fn a_request_is_done_once_and_ends_in_one_outcome() {
     assert_eq!(kept.ended(record.outcome_id).await.unwrap().as_ref(), Some(record));
     let of_hub = kept.of_hub(&hub).await.unwrap().unwrap();
     assert_eq!(of_hub.of_its_own(), *record);
-    assert!(
-        of_hub.written.is_some_and(|written| !written.is_empty()),
-        "writes are counted for all instances"
-    );
+    assert!(!of_hub.written.is_empty(), "writes are counted for all instances");
     assert_eq!(kept.waiting(record.outcome_id).await.unwrap(), None);
 
     functions.cloud.reset_counters().await.unwrap();

@@ -4,7 +4,7 @@
 use hubward::{
     local::azure::{Fault, FaultKind, Settings, World},
     plan::Blocked,
-    reconcile::{Aim, Chain, NotFound, Outcome, Reconciler},
+    reconcile::{Aim, Chain, NotFound, Outcome, Reconciler, Written},
 };
 use serde_json::{Value, json};
 
@@ -201,7 +201,8 @@ async fn what_another_process_wrote_counts_before_azure_has_it_in_its_log() {
     let reports = cloud.settle(&hub).await;
     assert_eq!(*last(&reports), Outcome::Changed);
     let at = cloud.clock.now();
-    let written = reports.into_iter().fold(None, |before, report| Some(report.written.after(before, at)));
+    let written =
+        reports.into_iter().fold(Written::default(), |before, report| report.written.after(before, at));
     Portal::new(&cloud, &hub).await.undo().await;
 
     // One that has no memory of its own, with and without what is kept with the hub's last outcome.
@@ -211,7 +212,7 @@ async fn what_another_process_wrote_counts_before_azure_has_it_in_its_log() {
         let aim = Aim { written, ..Aim::profile(state) };
         async move { other.reconcile(aim, hub, NotFound::MayPass, &Chain::default()).await.outcome }
     };
-    let Outcome::Waiting { cause, .. } = look(written.as_ref()).await else { panic!("it was written") };
+    let Outcome::Waiting { cause, .. } = look(Some(&written)).await else { panic!("it was written") };
     assert!(cause.contains("written 2 times within an hour"), "{cause}");
     assert_eq!(look(None).await, Outcome::Changed);
 }
