@@ -159,6 +159,12 @@ async fn resource_graph_is_asked_no_more_often_than_it_says_and_no_row_is_missed
         }
         assert_eq!((rows, started.elapsed().as_secs()), (2, pause), "{quota} left");
     }
+    let turned_away = [("x-ms-user-quota-remaining", "0"), ("x-ms-user-quota-resets-after", "00:00:07")];
+    let script = Script::new(vec![reply(429, &turned_away, json!({})), reply(200, &[], page(json!({})))]);
+    let mut graph = ResourceGraph::new(ArmReader::new(script.client()));
+    let started = Instant::now();
+    graph.query(&subscriptions, "q").next().await.unwrap();
+    assert_eq!(started.elapsed().as_secs(), 7, "it says when, and has no `Retry-After`");
     for cut in [json!({"resultTruncated": true}), json!({"resultTruncated": "true"})] {
         let script = Script::new(vec![reply(200, &[], page(cut))]);
         let mut graph = ResourceGraph::new(ArmReader::new(script.client()));
@@ -210,6 +216,11 @@ async fn room_for_roles_is_asked_once_for_all_hubs_of_a_subscription() {
         assert_eq!(reader.assignments_left("s").await.unwrap().map(|room| room.left), Some(7));
     }
     assert_eq!(script.asked().len(), 1);
+    for (status, is_unknown) in [(403, true), (502, false)] {
+        let script = Script::new((0..4).map(|_| reply(status, &[], json!({}))).collect());
+        let room = ArmReader::new(script.client()).assignments_left("s").await;
+        assert_eq!(room.is_ok_and(|room| room.is_none()), is_unknown, "{status}");
+    }
     let own = reader.client().who().await.unwrap();
     assert!(own.contains("6d1f0f9e-3a55-4f0b-9a6b-0f6a2f1d7c01"), "{own}");
 }

@@ -267,7 +267,7 @@ impl State {
             let view = json!({
                 "jobId": job.id, "type": job.kind(), "status": status, "progress": progress,
                 "caller": job.caller, "through": job.through, "started": iso(job.created),
-                "outputBlobName": job.text("outputBlobName"),
+                "inputBlobName": job.text("inputBlobName"), "outputBlobName": job.text("outputBlobName"),
                 "ended": job.end.as_ref().map(|end| iso(end.at)),
                 "failureReason": job.end.as_ref().and_then(|end| end.reason.clone()),
             });

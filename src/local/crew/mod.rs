@@ -13,7 +13,7 @@ mod weather;
 
 use std::{
     collections::BTreeMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
     time::Duration,
 };
 
@@ -129,7 +129,10 @@ impl Crew {
 
     /// Where Event Grid delivers: each event to the next instance.
     pub fn events(&self) -> Arc<dyn EventSink> {
-        Arc::new(Door { instances: self.instances.clone(), next: self.next.clone() })
+        Arc::new(Door {
+            instances: self.instances.iter().map(Arc::downgrade).collect(),
+            next: self.next.clone(),
+        })
     }
 
     /// Puts a text on the queue `hub-requests`.
@@ -246,7 +249,7 @@ async fn sleep_until(when: Option<Instant>) {
 }
 
 /// The instance whose turn it is.
-fn next(instances: &[Arc<Instance>], next: &Mutex<usize>) -> Option<Arc<Instance>> {
+fn next<T: Clone>(instances: &[T], next: &Mutex<usize>) -> Option<T> {
     let mut next = next.lock().unwrap_or_else(PoisonError::into_inner);
     *next = (*next + 1) % instances.len().max(1);
     instances.get(*next).cloned()
@@ -277,16 +280,19 @@ enum Event {
     Asked { request: Request, answer: Answer },
 }
 
-/// Hands events to the function that takes them.
+/// Hands events to the function that takes them, as long as the crew is there: Azure holds the door, and the
+/// instances hold Azure.
 struct Door {
-    instances: Vec<Arc<Instance>>,
+    instances: Vec<Weak<Instance>>,
     next: Arc<Mutex<usize>>,
 }
 
 #[async_trait]
 impl EventSink for Door {
     async fn deliver(&self, body: Value, _: BTreeMap<String, String>) -> u16 {
-        let Some(instance) = next(&self.instances, &self.next) else { return 503 };
+        let Some(instance) = next(&self.instances, &self.next).and_then(|one| one.upgrade()) else {
+            return 503;
+        };
         let events = match body {
             Value::Array(events) => events,
             one => vec![one],

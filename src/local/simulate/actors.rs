@@ -178,6 +178,11 @@ impl Others {
         self.sim("POST", "events", body).await.map(|_| ())
     }
 
+    /// Puts a text into a container of the data account.
+    pub(super) async fn lay(&self, container: &str, blob: &str, text: &str) -> Result<(), SimulationError> {
+        self.sim("PUT", &format!("blobs/egressdata/{container}/{blob}"), text.to_owned()).await.map(|_| ())
+    }
+
     /// Everything that is kept in the container of outcomes, as one text.
     pub(super) async fn outcomes(&self) -> Result<String, SimulationError> {
         const CONTAINER: &str = "blobs/hubwardstate/outcomes";

@@ -6,7 +6,7 @@ use std::{
 };
 
 use serde_json::Value;
-use time::OffsetDateTime;
+use time::{OffsetDateTime, format_description::well_known::Iso8601};
 use uuid::Uuid;
 
 use super::{
@@ -25,12 +25,17 @@ pub(super) const CONVERGED: &str = "converged";
 pub(super) const FOREIGN: &str = "nothing foreign changed";
 pub(super) const GRANTS: &str = "no grant but the hub's";
 pub(super) const JOBS: &str = "no job twice";
+pub(super) const IMPORTS: &str = "no import but where it is allowed";
+pub(super) const TRUTH: &str = "what is told is true";
 pub(super) const SECRETS: &str = "no secret in any output";
 pub(super) const WRITES: &str = "bounded writes";
 pub(super) const NOTHING_LOST: &str = "nothing given up";
 
 /// Writes of a hub in one look, at the most.
 const EDITS_OF_A_LOOK: usize = 6;
+
+/// Clocks of processes are right to a second, once Azure has told the time.
+const CLOCKS_AGREE: time::Duration = time::Duration::seconds(2);
 
 /// The grants that a story allows, and whom principals have ever belonged to.
 pub(super) struct Grants {
@@ -118,6 +123,7 @@ impl Ending<'_> {
         }
         self.no_grant_outlives_its_principal(&state);
         self.no_job_came_twice(&state);
+        self.a_job_that_is_told_of_was_done(&state);
         self.writes_are_bounded();
         self.no_secret_came_out();
     }
@@ -177,9 +183,7 @@ impl Ending<'_> {
         for want in &profile.endpoints {
             let endpoint =
                 items(&routing["endpoints"][want.target.list]).find(|one| one["name"] == want.name);
-            let is_there = endpoint.is_some_and(|one| {
-                one["authenticationType"] == "identityBased" && one["identity"].is_object() == want.as_user
-            });
+            let is_there = endpoint.is_some_and(|one| want.sender.is_of(one));
             if !is_there {
                 broke(format!("endpoint {} is {endpoint:?}", want.name));
             }
@@ -238,13 +242,53 @@ impl Ending<'_> {
 
     fn no_job_came_twice(&self, state: &Value) {
         for (hub, jobs) in state["jobs"].as_object().into_iter().flatten() {
-            let mut blobs = BTreeMap::new();
-            let done = items(jobs).filter(|job| job["status"] != "failed" && job["status"] != "cancelled");
-            for job in done {
-                *blobs.entry(job["outputBlobName"].to_string()).or_insert(0) += 1;
+            let name = hub.rsplit('/').next().unwrap_or_default();
+            let mut blobs: BTreeMap<(String, String), usize> = BTreeMap::new();
+            for job in items(jobs) {
+                self.log.say(format!(
+                    "{:<10} {name} {}",
+                    job["type"].as_str().unwrap_or("job"),
+                    job["status"]
+                ));
+                if job["type"] == "import"
+                    && !self.story.document.imports.iter().any(|one| is_text(one, name))
+                {
+                    self.log.broke(IMPORTS, format!("{hub}: {}", job["inputBlobName"]));
+                }
+                if job["status"] != "failed" && job["status"] != "cancelled" {
+                    *blobs.entry((job["type"].to_string(), blob_of(job).to_string())).or_insert(0) += 1;
+                }
             }
-            for (blob, count) in blobs.into_iter().filter(|(_, count)| *count > 1) {
-                self.log.broke(JOBS, format!("{hub}: {count} exports into {blob}"));
+            for ((kind, blob), count) in blobs.into_iter().filter(|(_, count)| *count > 1) {
+                self.log.broke(JOBS, format!("{hub}: {count} times {kind} of {blob}"));
+            }
+        }
+    }
+
+    /// Whoever is told that devices were exported or imported relies on it.
+    fn a_job_that_is_told_of_was_done(&self, state: &Value) {
+        let Ok(desired) = DesiredState::parse(&self.story.document.text()) else { return };
+        let now = self.azure.now();
+        for request in self.asked.iter().filter(|text| desired.request(text, now).is_ok()) {
+            let ask: Value = serde_json::from_str(request).unwrap_or_default();
+            let kind = match ask["kind"].as_str() {
+                Some("ExportDevices") => "export",
+                Some("ImportDevices") => "import",
+                _ => continue,
+            };
+            let jobs = state["jobs"].as_object().into_iter().flatten();
+            let ends: Vec<OffsetDateTime> = jobs
+                .filter(|(hub, _)| is(&ask["hub"], hub))
+                .flat_map(|(_, jobs)| items(jobs))
+                .filter(|job| job["type"] == kind && job["status"] == "completed")
+                .filter(|job| *blob_of(job) == ask["blobName"])
+                .filter_map(|job| OffsetDateTime::parse(job["ended"].as_str()?, &Iso8601::DEFAULT).ok())
+                .collect();
+            let id = id_of_request(ask["id"].as_str().unwrap_or_default(), digest_of(&ask));
+            for (_, told) in self.told(id).filter(|(word, _)| *word == Word::Changed) {
+                if !ends.iter().any(|end| *end <= told + CLOCKS_AGREE) {
+                    self.log.broke(TRUTH, format!("no {kind} was complete at {told}, for {request}"));
+                }
             }
         }
     }
@@ -281,6 +325,11 @@ impl Ending<'_> {
             }
         }
     }
+}
+
+/// The blob that a job is about.
+fn blob_of(job: &Value) -> &Value {
+    if job["type"] == "import" { &job["inputBlobName"] } else { &job["outputBlobName"] }
 }
 
 fn items(list: &Value) -> impl Iterator<Item = &Value> {

@@ -259,6 +259,9 @@ impl Scene<'_> {
             }
             What::Foreign { hub, kind, nth } => self.others.lock().await.change(*hub, *kind, *nth).await?,
             What::Revoke { hub, nth } => self.others.lock().await.revoke(*hub, *nth).await?,
+            What::Lay { container, blob, devices } => {
+                self.others.lock().await.lay(container, blob, devices).await?;
+            }
             What::Ask { text } => {
                 self.asked.insert(text.clone());
                 self.crew.ask(text);

@@ -7,6 +7,8 @@ use std::collections::BTreeSet;
 use rand::{Rng, rngs::StdRng, seq::IndexedRandom};
 use serde_json::{Value, json};
 
+use super::story::{MOST_HUBS, hub_name};
+
 /// The subscription of the reference world.
 pub(super) const SUBSCRIPTION: &str = "0b1f6471-1bf0-4dda-aec3-cb9272f09590";
 /// What a name begins with that a profile owns.
@@ -100,6 +102,16 @@ impl Target {
         format!("{}/providers/{}", group(), below.join("/"))
     }
 
+    /// Whether keys of it belong to authorization rules.
+    pub(super) fn has_rules(self) -> bool {
+        !matches!(self.field, "storageContainer" | "cosmosDbContainer")
+    }
+
+    /// The name of the container, of those in storage accounts.
+    pub(super) fn container(self) -> &'static str {
+        self.below.rsplit('/').next().unwrap_or_default()
+    }
+
     pub(super) fn is_cosmos(self) -> bool {
         self.role == COSMOS_CONTRIBUTOR
     }
@@ -110,12 +122,39 @@ pub(super) fn user_identity() -> String {
     format!("{}/providers/Microsoft.ManagedIdentity/userAssignedIdentities/id-egress", group())
 }
 
+/// A rule that each namespace has.
+pub(super) const ROOT_RULE: &str = "RootManageSharedAccessKey";
+
+/// What an endpoint authenticates with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Sender {
+    System,
+    User,
+    Key,
+}
+
+impl Sender {
+    fn word(self) -> &'static str {
+        match self {
+            Sender::System => "system",
+            Sender::User => "id-egress",
+            Sender::Key => "key",
+        }
+    }
+
+    /// Whether this is how an endpoint of a hub authenticates.
+    pub(super) fn is_of(self, endpoint: &Value) -> bool {
+        let by_identity = endpoint["authenticationType"] == "identityBased";
+        by_identity == (self != Sender::Key) && endpoint["identity"].is_object() == (self == Sender::User)
+    }
+}
+
 /// One endpoint of a profile, with a route to it.
 #[derive(Debug, Clone)]
 pub(super) struct Endpoint {
     pub(super) name: String,
     pub(super) target: Target,
-    pub(super) as_user: bool,
+    pub(super) sender: Sender,
     pub(super) source: &'static str,
 }
 
@@ -141,16 +180,20 @@ pub(super) struct Document {
     pub(super) removals: bool,
     pub(super) at_account: bool,
     pub(super) max_writes: u32,
+    /// `guardrails.allowKeys`.
+    keys: bool,
+    /// `guardrails.allowImports`.
+    pub(super) imports: Vec<String>,
 }
 
 impl Document {
     pub(super) fn draw(random: &mut StdRng) -> Self {
-        let count = random.random_range(1..=3);
-        let profiles: Vec<Profile> = (0..count).map(|at| Profile::draw(random, at)).collect();
+        let (count, keys) = (random.random_range(1..=3), random.random_bool(0.4));
+        let profiles: Vec<Profile> = (0..count).map(|at| Profile::draw(random, at, keys)).collect();
         let targets = if random.random_bool(0.5) {
             vec![group()]
         } else {
-            let needed = profiles.iter().flat_map(Profile::grants).map(|(target, _)| target.account());
+            let needed = profiles.iter().flat_map(Profile::targets).map(Target::account);
             needed.collect::<BTreeSet<_>>().into_iter().collect()
         };
         Self {
@@ -159,6 +202,8 @@ impl Document {
             removals: random.random_bool(0.6),
             at_account: random.random_bool(0.2),
             max_writes: random.random_range(2..=12),
+            keys,
+            imports: (0..MOST_HUBS).map(hub_name).filter(|_| random.random_bool(0.6)).collect(),
         }
     }
 
@@ -175,7 +220,7 @@ impl Document {
             "guardrails": {
                 "subscriptions": [SUBSCRIPTION], "targets": self.targets, "allowRemovals": self.removals,
                 "storageGrants": if self.at_account { "account" } else { "container" },
-                "maxWritesPerHub": self.max_writes,
+                "maxWritesPerHub": self.max_writes, "allowKeys": self.keys, "allowImports": self.imports,
             },
             "profiles": profiles,
         })
@@ -184,7 +229,7 @@ impl Document {
 }
 
 impl Profile {
-    fn draw(random: &mut StdRng, at: usize) -> Self {
+    fn draw(random: &mut StdRng, at: usize, keys: bool) -> Self {
         let system = random.random_bool(0.75);
         let user = !system || random.random_bool(0.4);
         let count = random.random_range(1..=4);
@@ -193,7 +238,11 @@ impl Profile {
         let endpoint = |random: &mut StdRng, (nth, target)| Endpoint {
             name: format!("{OWN}{nth}"),
             target,
-            as_user: user && (!system || random.random_bool(0.5)),
+            sender: match () {
+                () if keys && random.random_bool(0.3) => Sender::Key,
+                () if user && (!system || random.random_bool(0.5)) => Sender::User,
+                () => Sender::System,
+            },
             source: sources[random.random_range(0..sources.len())],
         };
         Self {
@@ -210,8 +259,12 @@ impl Profile {
 
     fn json(&self) -> Value {
         let endpoint = |one: &Endpoint| {
-            let sender = if one.as_user { "id-egress" } else { "system" };
-            json!({"name": one.name, (one.target.field): one.target.id(), "as": sender})
+            let mut endpoint =
+                json!({"name": one.name, (one.target.field): one.target.id(), "as": one.sender.word()});
+            if one.sender == Sender::Key && one.target.has_rules() {
+                endpoint["keyRule"] = ROOT_RULE.into();
+            }
+            endpoint
         };
         let route = |one: &Endpoint| json!({"name": one.name, "source": one.source, "endpoint": one.name});
         let mut profile = json!({
@@ -242,10 +295,16 @@ impl Profile {
 
     /// The roles that hubs of this profile need: target, and whether the user-assigned identity has it.
     pub(super) fn grants(&self) -> Vec<(Target, bool)> {
-        let endpoints = self.endpoints.iter().map(|one| (one.target, one.as_user));
+        let by_identity = self.endpoints.iter().filter(|one| one.sender != Sender::Key);
+        let endpoints = by_identity.map(|one| (one.target, one.sender == Sender::User));
         let upload = self.file_upload.then_some((UPLOADS, false));
         let export = self.export.then_some((TARGETS[4], false));
         endpoints.chain(upload).chain(export).collect()
+    }
+
+    /// Everything that it names.
+    fn targets(&self) -> impl Iterator<Item = Target> {
+        self.endpoints.iter().map(|one| one.target).chain(self.grants().into_iter().map(|(target, _)| target))
     }
 }
 

@@ -3,11 +3,13 @@
 use rand::{Rng, SeedableRng, rngs::StdRng};
 use serde_json::{Value, json};
 
-use super::profiles::{Document, SUBSCRIPTION, TARGETS, UPLOADS};
+use super::profiles::{Document, OWN, ROOT_RULE, SUBSCRIPTION, TARGETS, Target, UPLOADS, user_identity};
 use crate::local::azure::{
     EndpointValidation, EventSettings, FailureShape, Fault, FaultKind, ResourceGraphSettings, Settings,
 };
 
+/// Hubs of a fleet, at the most.
+pub(super) const MOST_HUBS: usize = 6;
 /// How something is said in the story: at which second, and what.
 #[derive(Debug, Clone)]
 pub(super) struct Act {
@@ -26,6 +28,8 @@ pub(super) enum What {
     Foreign { hub: usize, kind: usize, nth: usize },
     /// Somebody takes a role of a hub away.
     Revoke { hub: usize, nth: usize },
+    /// Somebody puts devices where an import will look for them.
+    Lay { container: &'static str, blob: String, devices: String },
     /// A text on the queue of requests.
     Ask { text: String },
     /// Something goes wrong in Azure.
@@ -87,7 +91,7 @@ impl Story {
         let mut random = StdRng::seed_from_u64(seed);
         let random = &mut random;
         let document = Document::draw(random);
-        let hubs: Vec<usize> = (0..random.random_range(1..=6))
+        let hubs: Vec<usize> = (0..random.random_range(1..=MOST_HUBS))
             .map(|_| random.random_range(0..document.profiles.len()))
             .collect();
         let calm = random.random_range(600.0..5400.0);
@@ -123,6 +127,7 @@ impl Story {
         }
         for nth in 0..random.random_range(0..=8) {
             let text = request(random, nth, &hubs, &document);
+            acts.extend(devices_of(random, &text, calm));
             for _ in 0..random.random_range(1..=2) {
                 acts.push(Act {
                     at: random.random_range(100.0..calm),
@@ -188,6 +193,9 @@ impl What {
                 format!("somebody changes {} (kind {kind}, {nth})", hub_name(*hub))
             }
             What::Revoke { hub, nth } => format!("somebody takes a role of {} away ({nth})", hub_name(*hub)),
+            What::Lay { container, blob, devices } => {
+                format!("somebody puts {} devices into {container}/{blob}", devices.lines().count())
+            }
             What::Ask { text } => format!("request {text}"),
             What::Fault(fault) => format!("fault {}", json!(fault)),
             What::Event { hub } => format!("an event of {} for no reason", hub_name(*hub)),
@@ -218,6 +226,7 @@ fn settings(random: &mut StdRng, seed: u64) -> Settings {
             cloud_events: random.random_bool(0.3),
             ..EventSettings::default()
         },
+        check_input_blob: random.random_bool(0.5),
         resource_graph: ResourceGraphSettings {
             resources_lag_seconds: random.random_range(0.0..60.0),
             authorization_lag_seconds: random.random_range(0.0..60.0),
@@ -299,21 +308,24 @@ fn request(random: &mut StdRng, nth: usize, hubs: &[usize], document: &Document)
         "hub": hub_id(hub), "requestedBy": "ada@contoso.example", "reason": "a story"});
     let target = TARGETS[random.random_range(0..TARGETS.len())];
     let name = format!("req-{nth}");
+    let earlier = format!("req-{}", random.random_range(0..=nth));
+    let (archive, is_user) = (random.random_bool(0.5), random.random_bool(0.5));
     let mut say = |kind: &str, rest: Value| {
         ask["kind"] = kind.into();
         for (field, value) in rest.as_object().into_iter().flatten() {
             ask[field] = value.clone();
         }
     };
-    let endpoint = |id: String| json!({"endpoint": {"name": name, (target.field): id, "as": "system"}});
+    let endpoint =
+        |one: Target, id: String| json!({"endpoint": {"name": name, (one.field): id, "as": "system"}});
     // There, and none of the document's business.
     let outside = TARGETS.into_iter().find(|target| !document.allows(*target));
-    match random.random_range(0..18) {
+    match random.random_range(0..24) {
         0 | 1 => {}
         2 => say("Onboard", json!({"profile": format!("p{}", hubs[hub])})),
         3 => say("Onboard", json!({"profile": format!("p{}", hubs[hub]), "dryRun": true})),
         4 => say("SetIdentity", json!({"identity": {"system": "on"}})),
-        5 | 6 => say("EnsureEndpoint", endpoint(target.id())),
+        5 | 6 => say("EnsureEndpoint", endpoint(target, target.id())),
         7 => say(
             "EnsureRoutes",
             json!({"routes": [{"name": name, "source": "DeviceMessages", "endpoint": "events"}]}),
@@ -329,20 +341,34 @@ fn request(random: &mut StdRng, nth: usize, hubs: &[usize], document: &Document)
             "ConfigureFileUpload",
             json!({"fileUpload": {"container": UPLOADS.id(), "as": "system", "sasTtl": "PT1H"}}),
         ),
+        14 | 15 => say(
+            "ImportDevices",
+            json!({"container": if archive { TARGETS[4].id() } else { UPLOADS.id() }, "as": "system",
+                "blobName": format!("import-{nth}.txt"), "confirm": hub_name(hub)}),
+        ),
+        16 => {
+            let mut with_key = endpoint(target, target.id());
+            with_key["endpoint"]["as"] = "key".into();
+            if target.has_rules() {
+                with_key["endpoint"]["keyRule"] = ROOT_RULE.into();
+            }
+            say("EnsureEndpoint", with_key);
+        }
+        17 => say("SetEndpointAuth", json!({"endpoint": earlier, "as": "key", "keyRule": ROOT_RULE})),
+        18 => {
+            let sender = if is_user { user_identity() } else { "system".to_owned() };
+            say("SetEndpointAuth", json!({"endpoint": earlier, "as": sender}));
+        }
+        19 => {
+            say("SetEndpointAuth", json!({"endpoint": format!("{OWN}0"), "as": "key", "keyRule": ROOT_RULE}))
+        }
         // From here on they mean harm.
-        14 => say("EnsureEndpoint", endpoint(target.id().replace("rg-data", "rg-plant-01"))),
-        15 => match outside {
-            Some(target) => say(
-                "EnsureEndpoint",
-                json!({"endpoint": {"name": name, (target.field): target.id(), "as": "system"}}),
-            ),
-            None => say(
-                "ImportDevices",
-                json!({"container": UPLOADS.id(), "as": "system",
-                "blobName": "devices.txt", "confirm": hub_name(hub)}),
-            ),
-        },
-        16 => say("SetIdentity", json!({"identity": {"system": "on"}, "role": "Owner"})),
+        20 => say("EnsureEndpoint", endpoint(target, target.id().replace("rg-data", "rg-plant-01"))),
+        21 => {
+            let target = outside.unwrap_or(target);
+            say("EnsureEndpoint", endpoint(target, target.id()));
+        }
+        22 => say("SetIdentity", json!({"identity": {"system": "on"}, "role": "Owner"})),
         _ => {
             // The key of another request.
             ask["id"] = "r-0".into();
@@ -350,4 +376,26 @@ fn request(random: &mut StdRng, nth: usize, hubs: &[usize], document: &Document)
         }
     }
     ask.to_string()
+}
+
+/// The devices that a request wants to import, put there in time or too late; sometimes nobody does.
+fn devices_of(random: &mut StdRng, request: &str, calm: f64) -> Option<Act> {
+    let ask: Value =
+        serde_json::from_str(request).ok().filter(|ask: &Value| ask["kind"] == "ImportDevices")?;
+    let container = [TARGETS[4], UPLOADS].into_iter().find(|one| ask["container"] == one.id())?.container();
+    let blob = ask["blobName"].as_str()?.to_owned();
+    let count = random.random_range(1..=4);
+    let mut lines: Vec<String> = (0..count)
+        .map(
+            |nth| json!({"id": format!("{blob}-{nth}"), "status": "enabled", "importMode": "createOrUpdate"}),
+        )
+        .map(|device| device.to_string())
+        .collect();
+    if random.random_bool(0.2) {
+        // The hub has no such device.
+        lines.push(json!({"id": "nobody", "status": "enabled", "importMode": "update"}).to_string());
+    }
+    let at = if random.random_bool(0.8) { 0.0 } else { random.random_range(0.0..calm) };
+    let what = What::Lay { container, blob, devices: lines.join("\n") };
+    random.random_bool(0.9).then_some(Act { at, what })
 }
