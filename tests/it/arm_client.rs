@@ -371,6 +371,11 @@ async fn a_firewall_that_may_not_be_read_is_unknown_and_one_that_cannot_be_read_
     let script = Script::new(vec![namespace(), reply(429, &[("retry-after", "300")], json!({}))]);
     let error = ArmReader::new(script.client()).target(&target).await.unwrap_err();
     assert_eq!(error.reaction(), Reaction::Wait(std::time::Duration::from_secs(300)));
+
+    let away = (0..4).map(|_| reply(502, &[], json!({})));
+    let answers = [namespace()].into_iter().chain(away).chain([reply(200, &[], json!({"name": "E"}))]);
+    let script = Script::new(answers.collect());
+    ArmReader::new(script.client()).target(&target).await.unwrap_err();
 }
 
 #[tokio::test(start_paused = true)]

@@ -49,6 +49,19 @@ async fn a_read_that_fails_is_tried_four_times_with_growing_pauses_that_are_no_o
     assert_eq!(read(400, &[], 50).await.0, 1);
 }
 
+#[tokio::test(start_paused = true)]
+async fn an_answer_of_any_usual_size_is_read_and_one_that_has_no_end_is_not() {
+    for (mebibytes, is_read) in [(2, true), (17, false)] {
+        let hub = move |hub: &mut serde_json::Value| hub["tags"] = json!({"x": "x".repeat(mebibytes << 20)});
+        let script = Script::new((0..4).map(|_| hub_at(hub)).collect());
+        let read = ArmReader::new(script.client()).hub(&hub_id("hub1")).await;
+        match read {
+            Ok(_) => assert!(is_read, "{mebibytes} MiB"),
+            Err(error) => assert!(!is_read && matches!(error, ArmError::Unreadable { .. }), "{error}"),
+        }
+    }
+}
+
 /// Nobody is signed in.
 #[derive(Debug)]
 struct NoToken;

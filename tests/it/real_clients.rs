@@ -257,7 +257,6 @@ async fn the_client_for_javascript_tells_a_hubs_story_and_reads_what_we_read() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "installs the az CLI: minutes, and 730 MB below the target folder"]
 async fn az_does_the_reference_onboarding_and_we_find_nothing_to_do() {
     let tests = "with the az CLI";
     let Some(python) = packages::python(tests, "real-python", "tests/real/requirements.txt").unwrap() else {

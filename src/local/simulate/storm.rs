@@ -166,8 +166,12 @@ impl Weather for Storm {
         self.0.log.output(&body.to_string());
         let told = body["Outputs"]["outcomes"].as_array().into_iter().flatten();
         let told = told.filter_map(Value::as_str).filter_map(|text| serde_json::from_str::<Value>(text).ok());
+        let is_out = self.is_out("tokens");
         let words: Vec<String> = told
             .map(|one| {
+                if let Some(outcome) = one["outcomeId"].as_str().filter(|_| is_out) {
+                    self.0.log.could_not_keep(outcome);
+                }
                 let hub = one["hub"].as_str().and_then(|id| id.rsplit('/').next()).unwrap_or("?");
                 let whose = one["request"]["id"].as_str().unwrap_or("event");
                 let causes = one.get("causes").map(Value::to_string).unwrap_or_default();
