@@ -1,7 +1,5 @@
 //! What a hub may have left behind is looked for, and taken away.
 
-use tracing::warn;
-
 use super::{
     App,
     work::{MISSING_LOOKS, patiently},
@@ -10,7 +8,7 @@ use crate::{
     apply::StepOutcome,
     desired::DesiredState,
     handler::{HandlerError, InvocationResponse},
-    offboard::{Certainty, Hints, Sweeper, Swept},
+    offboard::{Certainty, Sweeper, Swept},
     outcomes::{Principals, Record, Word, of_look},
     reconcile::{Aim, Chain, Outcome},
     work::{Reason, WorkItem},
@@ -37,7 +35,7 @@ impl App {
         if let Outcome::Waiting { cause, until, .. } = &swept.outcome {
             let due = patiently(*until, item.follows, self.arm.clock().now());
             let record = self.waiting(item, cause, due);
-            return self.again(item, item.leftovers_again(due, chain), record).await;
+            return self.again(item, item.leftovers_again(due, chain), record, None).await;
         }
         let is_there = swept.is_there == Some(true);
         if is_there && !is_aside(item) {
@@ -62,83 +60,10 @@ impl App {
         }
         self.finish(item, record).await
     }
-
-    /// Nothing of the hub's former principals is left. How the hub itself stands is written down already, and stays.
-    async fn former_are_done(&self, item: &WorkItem) {
-        let Some(store) = &self.store else { return };
-        let written = async {
-            let Some(mut last) = store.of_hub(&item.hub).await? else { return Ok(()) };
-            let Some(principals) = &mut last.principals else { return Ok(()) };
-            principals.former.clear();
-            store.tell_of_hub(&item.hub, &last).await
-        };
-        if let Err(error) = written.await {
-            warn!(hub.id = %item.hub, %error, "{}: its last outcome could not be written down", item.hub.name());
-        }
-    }
-
-    /// What earlier looks have written down about a hub.
-    async fn hints(&self, item: &WorkItem) -> Hints {
-        let Some(store) = &self.store else { return Hints::default() };
-        match store.of_hub(&item.hub).await {
-            Ok(record) => {
-                let known = record.and_then(|record| record.principals).unwrap_or_default();
-                Hints {
-                    principals: known.former.into_iter().chain(known.system).collect(),
-                    accounts: known.cosmos_accounts,
-                }
-            }
-            Err(error) => {
-                warn!(hub.id = %item.hub, %error, "{}: its last outcome could not be read", item.hub.name());
-                Hints::default()
-            }
-        }
-    }
-
-    /// Writes down the last outcome of a hub, and whom it acts as. One that acts as another than before has left
-    /// grants behind: a message to look for them is sent before what tells of it is overwritten.
-    pub(super) async fn write_down(&self, item: &WorkItem, record: &Record) -> Result<(), HandlerError> {
-        let Some(store) = &self.store else { return Ok(()) };
-        if is_aside(item) && record.outcome == Word::Waiting {
-            return Ok(());
-        }
-        let mut record = record.clone();
-        let written = match store.of_hub(&item.hub).await {
-            Ok(last) => {
-                // What was wanted when it was last in order.
-                let in_sync_as = last.as_ref().and_then(|last| last.in_sync_as);
-                record.in_sync_as = record.in_sync_as.or(in_sync_as);
-                let (before, written) = last.map(|last| (last.principals, last.written)).unwrap_or_default();
-                record.written = record.written.after(written, self.arm.clock().now());
-                let mut gone = None;
-                record.principals = match (record.principals, before) {
-                    (Some(now), Some(before)) => {
-                        let (now, former) = now.after(&before);
-                        // An identity that we turn off has its grants taken away before it goes.
-                        let by_us = record.outcome == Word::Changed && now.system.is_none();
-                        gone = former.filter(|_| !by_us);
-                        Some(now)
-                    }
-                    (now, before) => now.or(before),
-                };
-                if let Some(principal) = gone {
-                    let mut next = WorkItem::for_former_principal(item.hub.clone(), &principal);
-                    next.trace_parent.clone_from(&item.trace_parent);
-                    self.send(&next.received(self.arm.clock().now())).await?;
-                }
-                store.tell_of_hub(&item.hub, &record).await
-            }
-            Err(error) => Err(error),
-        };
-        if let Err(error) = written {
-            warn!(hub.id = %item.hub, %error, "{}: its last outcome could not be written down", item.hub.name());
-        }
-        Ok(())
-    }
 }
 
 /// Whether the item is about the hub's former principals alone.
-fn is_aside(item: &WorkItem) -> bool {
+pub(super) fn is_aside(item: &WorkItem) -> bool {
     matches!(item.reason, Reason::Leftovers { then_look: false, .. })
 }
 

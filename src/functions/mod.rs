@@ -7,6 +7,7 @@
 mod campaigns;
 mod events;
 mod exports;
+mod last;
 mod leftovers;
 mod log;
 mod requests;
@@ -164,7 +165,7 @@ pub fn runtime(app: Arc<App>) -> Runtime {
             let again = trigger.came_before();
             call.run(app.clone(), async move {
                 match message? {
-                    WorkMessage::Hub(item) => app.work(*item, again).await,
+                    WorkMessage::Hub(item) => Box::pin(app.work(*item, again)).await,
                     WorkMessage::Campaign(step) => app.campaign(step, trigger.session_id.as_deref()).await,
                 }
             })

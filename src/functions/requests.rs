@@ -10,6 +10,7 @@ use crate::{
     outcomes::{
         Record, Word, id_of, id_of_request,
         parked::{MOST_PARKED, Parked},
+        store::LastOfHub,
     },
     reconcile::Chain,
     telemetry::{self, metrics},
@@ -118,22 +119,23 @@ impl App {
         item: &WorkItem,
         record: Record,
     ) -> Result<InvocationResponse, HandlerError> {
-        self.finish_chain(item, record, item.chain()).await
+        self.finish_chain(item, record, item.chain(), None).await
     }
 
-    /// The same at the end of a chain. Where the outcome cannot be kept, nothing is told: the next look
+    /// The same at the end of a chain; `seen` is the hub's last outcome, if it was read. Where the outcome cannot be kept, nothing is told: the next look
     /// comes to the same end, and knows what this one did.
     pub(super) async fn finish_chain(
         &self,
         item: &WorkItem,
         record: Record,
         chain: Chain,
+        seen: Option<LastOfHub>,
     ) -> Result<InvocationResponse, HandlerError> {
         let (record, parked) = match self.keep(item, record).await {
             Ok(kept) => kept,
             Err(error) => return self.unkept(item, chain, &error).await,
         };
-        self.write_down(item, &record).await?;
+        self.write_down(item, &record, seen).await?;
         self.end(item, &record, parked)
     }
 

@@ -9,7 +9,6 @@ use tracing::{info, warn};
 use super::{App, LOOK_UNTIL, leftovers, log, requests::Known};
 use crate::{
     arm::{ArmError, ArmWriter, Reaction},
-    blobs::BlobError,
     desired::{DesiredState, Request, Wanted},
     handler::{HandlerError, InvocationResponse},
     jobs::{self, Advance, JobReport, run::Jobs},
@@ -18,7 +17,7 @@ use crate::{
         job::{JobDoor, JobId, JobItem, JobPhase, JobStatus},
     },
     offboard::Swept,
-    outcomes::{Record, Word, of_job, of_look},
+    outcomes::{Record, Word, of_job, of_look, store::LastOfHub},
     plan::HubPlan,
     reconcile::{Aim, Chain, NotFound, Outcome, Past, plan_for},
     telemetry::metrics,
@@ -131,10 +130,9 @@ impl App {
         let arm = self.writer();
         let not_found = if item.follows >= MISSING_LOOKS { NotFound::Final } else { NotFound::MayPass };
         let reconciler = self.reconciler.with(arm);
-        let last = self.last_of(item).await;
-        let past = past(aim, item, &last);
-        let written = last.ok().flatten().map(|last| last.written);
-        let aim = Aim { past, written: written.as_ref(), ..aim };
+        let seen = self.last_of(&item.hub).await;
+        let last = seen.as_ref().and_then(|seen| seen.record.as_ref());
+        let aim = Aim { past: past(aim, item, last), written: last.map(|last| &last.written), ..aim };
         let report = reconciler.reconcile(aim, &item.hub, not_found, &chain).await;
         log::look(&report, started.elapsed());
         metrics::looked(report.outcome.name(), started.elapsed());
@@ -143,7 +141,7 @@ impl App {
             let due = patiently(*until, item.follows, now);
             let next = leftovers::next(item, cause, due, report.chain.clone(), swept.as_ref());
             let record = Record { written: report.written.clone(), ..self.waiting(item, cause, due) };
-            return self.again(item, next, record).await;
+            return self.again(item, next, record, seen).await;
         }
         if report.is_gone && aim.request.is_none() {
             // Nobody has told of its deletion.
@@ -158,17 +156,7 @@ impl App {
                 principals.swept = true;
             }
         }
-        self.finish_chain(item, record, report.chain).await
-    }
-
-    /// The last outcome of the hub, if there is one and it can be read.
-    async fn last_of(&self, item: &WorkItem) -> Result<Option<Record>, BlobError> {
-        let Some(store) = &self.store else { return Ok(None) };
-        let last = store.of_hub(&item.hub).await;
-        if let Err(error) = &last {
-            warn!(hub.id = %item.hub, %error, "{}: its last outcome cannot be read", item.hub.name());
-        }
-        last
+        self.finish_chain(item, record, report.chain, seen).await
     }
 
     /// Hands over what is left to do.
@@ -186,7 +174,7 @@ impl App {
             Reason::Leftovers { .. } => item.leftovers_again(due, chain),
             _ => item.follow_up(cause, due, chain),
         };
-        self.again(item, next, self.waiting(item, cause, due)).await
+        self.again(item, next, self.waiting(item, cause, due), None).await
     }
 
     /// The record of work that waits.
@@ -194,15 +182,16 @@ impl App {
         Record::of(item, Word::Waiting, vec![format!("{cause}, until {due}")], self.arm.clock().now())
     }
 
-    /// Sends the message that goes on, and tells what is waited for.
+    /// Sends the message that goes on, and tells what is waited for; `seen` is the hub's last outcome, if it was read.
     pub(super) async fn again(
         &self,
         item: &WorkItem,
         next: WorkItem,
         record: Record,
+        seen: Option<LastOfHub>,
     ) -> Result<InvocationResponse, HandlerError> {
         self.send(&next).await?;
-        self.waits(item, record).await?;
+        self.waits(item, record, seen).await?;
         Ok(InvocationResponse::new().log(format!("{}: Waiting", item.hub.name())))
     }
 
@@ -229,7 +218,7 @@ impl App {
             Advance::Later { item, waited_for, due } => {
                 self.send(&work.next_step(*item, due)).await?;
                 info!(hub.id = %work.hub, job.request = %request, "{name}: {kind} waits for {waited_for}");
-                self.waits(work, self.waiting(work, &waited_for, due)).await?;
+                self.waits(work, self.waiting(work, &waited_for, due), None).await?;
                 Ok(InvocationResponse::new().log(format!("{name}: {kind} {request}: Waiting")))
             }
             Advance::Done(outcome) => {
@@ -315,7 +304,7 @@ impl App {
                 Err(error) => return self.not_read(item, &error).await,
             },
         };
-        self.finish_chain(item, ended, chain).await
+        self.finish_chain(item, ended, chain, None).await
     }
 
     /// A call that came to nothing: again later, if that can help, and not for ever.
@@ -333,26 +322,31 @@ impl App {
     }
 
     /// Tells what is waited for. It is only told: the work goes on by itself.
-    async fn waits(&self, item: &WorkItem, record: Record) -> Result<(), HandlerError> {
+    async fn waits(
+        &self,
+        item: &WorkItem,
+        record: Record,
+        seen: Option<LastOfHub>,
+    ) -> Result<(), HandlerError> {
         let Some(store) = &self.store else { return Ok(()) };
         let told = if item.origin.is_some() { store.tell(&record).await.map(|_| ()) } else { Ok(()) };
         if let Err(error) = told {
             warn!(hub.id = %item.hub, %error, "{}: what is waited for could not be written down", item.hub.name());
         }
-        self.write_down(item, &record).await
+        self.write_down(item, &record, seen).await
     }
 }
 
 /// What is known of the hub's past, where a profile wants hubs that were in order left alone.
-fn past(aim: Aim<'_>, item: &WorkItem, last: &Result<Option<Record>, BlobError>) -> Past {
+fn past(aim: Aim<'_>, item: &WorkItem, last: Option<&Record>) -> Past {
     if aim.request.is_some() || !item.chain().done.is_empty() || !aim.state.asks_for_the_past() {
         return Past::NotAsked;
     }
     match last {
-        Ok(Some(Record { in_sync_as: Some(fingerprint), .. })) => Past::InSync(*fingerprint),
+        Some(Record { in_sync_as: Some(fingerprint), .. }) => Past::InSync(*fingerprint),
         // Of a version that did not write down what was wanted, or of a request.
-        Ok(Some(Record { outcome: Word::InSync | Word::Changed, .. }) | None) | Err(_) => Past::Unknown,
-        Ok(Some(_)) => Past::Never,
+        Some(Record { outcome: Word::InSync | Word::Changed, .. }) | None => Past::Unknown,
+        Some(_) => Past::Never,
     }
 }
 

@@ -18,7 +18,7 @@ use uuid::Uuid;
 
 use super::{Record, id_of, path_of};
 use crate::{
-    blobs::{BlobError, Container},
+    blobs::{BlobError, Container, Version},
     fleet::FleetReport,
     model::IotHubId,
 };
@@ -49,11 +49,17 @@ pub trait OutcomeStore: Send + Sync {
     /// is the record that holds.
     async fn tell(&self, record: &Record) -> Result<Record, BlobError>;
 
-    /// Writes down the last outcome of a hub.
-    async fn tell_of_hub(&self, hub: &IotHubId, record: &Record) -> Result<(), BlobError>;
+    /// Writes down the last outcome of a hub over the one that was read. If that is not the last any more, the
+    /// answer is [`BlobError::Moved`].
+    async fn tell_of_hub(&self, hub: &IotHubId, record: &Record, over: &LastOfHub) -> Result<(), BlobError>;
+
+    /// The last outcome of a hub, to be written over.
+    async fn last_of_hub(&self, hub: &IotHubId) -> Result<LastOfHub, BlobError>;
 
     /// The last outcome of a hub.
-    async fn of_hub(&self, hub: &IotHubId) -> Result<Option<Record>, BlobError>;
+    async fn of_hub(&self, hub: &IotHubId) -> Result<Option<Record>, BlobError> {
+        Ok(self.last_of_hub(hub).await?.record)
+    }
 
     /// Keeps a text that is too long for a message; answers with where it lies.
     async fn keep(&self, outcome: Uuid, text: &str) -> Result<String, BlobError>;
@@ -69,6 +75,14 @@ pub trait OutcomeStore: Send + Sync {
 
     /// What the last resync found.
     async fn of_fleet(&self) -> Result<Option<FleetReport>, BlobError>;
+}
+
+/// The last outcome of a hub, as it was read.
+#[derive(Debug, Clone, Default)]
+pub struct LastOfHub {
+    /// The outcome, if there was one.
+    pub record: Option<Record>,
+    version: Option<Version>,
 }
 
 /// A container of a storage account.
@@ -89,9 +103,18 @@ impl BlobStore {
 
     async fn read<T: serde::de::DeserializeOwned>(&self, name: &str) -> Result<Option<T>, BlobError> {
         let Some(text) = self.container.text(name, MAX_RECORD).await? else { return Ok(None) };
-        let unreadable = |error| BlobError::Other(format!("`{name}` is not a record: {error}"));
-        serde_json::from_str(&text).map(Some).map_err(unreadable)
+        parsed(name, &text).map(Some)
     }
+}
+
+/// Where the last outcome of a hub lies.
+fn name_of(hub: &IotHubId) -> String {
+    format!("hubs/{}.json", path_of(hub))
+}
+
+fn parsed<T: serde::de::DeserializeOwned>(name: &str, text: &str) -> Result<T, BlobError> {
+    let unreadable = |error| BlobError::Other(format!("`{name}` is not a record: {error}"));
+    serde_json::from_str(text).map_err(unreadable)
 }
 
 fn json(value: &impl Serialize) -> Result<String, BlobError> {
@@ -135,12 +158,21 @@ impl OutcomeStore for BlobStore {
         Ok(holds.unwrap_or_else(|| record.clone()))
     }
 
-    async fn tell_of_hub(&self, hub: &IotHubId, record: &Record) -> Result<(), BlobError> {
-        self.container.write(&format!("hubs/{}.json", path_of(hub)), json(record)?).await
+    async fn tell_of_hub(&self, hub: &IotHubId, record: &Record, over: &LastOfHub) -> Result<(), BlobError> {
+        let (name, text) = (name_of(hub), json(record)?);
+        let is_written = match &over.version {
+            Some(version) => self.container.replace(&name, text, version).await?,
+            None => self.container.create(&name, text).await?,
+        };
+        if is_written { Ok(()) } else { Err(BlobError::Moved) }
     }
 
-    async fn of_hub(&self, hub: &IotHubId) -> Result<Option<Record>, BlobError> {
-        self.read(&format!("hubs/{}.json", path_of(hub))).await
+    async fn last_of_hub(&self, hub: &IotHubId) -> Result<LastOfHub, BlobError> {
+        let name = name_of(hub);
+        let Some((text, version)) = self.container.versioned(&name, MAX_RECORD).await? else {
+            return Ok(LastOfHub::default());
+        };
+        Ok(LastOfHub { record: Some(parsed(&name, &text)?), version: Some(version) })
     }
 
     async fn keep(&self, outcome: Uuid, text: &str) -> Result<String, BlobError> {

@@ -3,7 +3,10 @@
 use hubward::{
     local::azure::{Fault, FaultKind},
     model::IotHubId,
-    outcomes::{Record, Word, store::OutcomeStore},
+    outcomes::{
+        Record, Word,
+        store::{LastOfHub, OutcomeStore},
+    },
 };
 use serde_json::{Value, json};
 
@@ -146,7 +149,7 @@ async fn a_hub_that_is_gone_is_told_from_one_that_never_was() {
     assert_eq!(page(&functions, &below(&hub)).await.status, 404);
     let at = functions.cloud.arm.reader().client().clock().now();
     let record = Record::new(uuid::Uuid::from_u128(9), Word::Failed, vec!["it was deleted".into()], at);
-    store(&functions.cloud).tell_of_hub(&hub, &record).await.unwrap();
+    store(&functions.cloud).tell_of_hub(&hub, &record, &LastOfHub::default()).await.unwrap();
     let shown = page(&functions, &below(&hub)).await;
     let words = text(&shown.body);
     assert_eq!(shown.status, 200);
