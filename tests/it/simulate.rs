@@ -2,7 +2,7 @@
 
 use std::{fs, path::Path, process::Command};
 
-use hubward::local::simulate;
+use hubward::local::simulate::{self, Run};
 use serde_json::{Value, json};
 
 #[test]
@@ -25,14 +25,23 @@ fn whatever_happens_what_has_to_hold_does() {
 
 #[test]
 fn the_same_seed_is_the_same_run_to_the_last_call() {
-    for seed in [100, 104] {
-        let (one, other) = (simulate::run(seed).unwrap(), simulate::run(seed).unwrap());
-        let parted = one.log.iter().zip(&other.log).find(|(one, other)| one != other);
-        assert_eq!(parted, None, "seed {seed}");
-        assert_eq!((one.digest, one.story), (other.digest, other.story), "seed {seed}");
-    }
+    // A process that dies takes all its invocations with it, and they hear of it in the order in which they began.
+    let several_die_at_once = |run: &Run| {
+        let deaths: Vec<&str> =
+            run.log.iter().filter(|line| line.contains("  died  ")).map(|line| &line[..9]).collect();
+        deaths.windows(2).any(|two| two[0] == two[1])
+    };
+    let crash = (0..100).map(|seed| simulate::run(seed).unwrap()).find(several_die_at_once).unwrap();
     let (one, other) = (simulate::run(100).unwrap(), simulate::run(101).unwrap());
     assert_ne!(one.digest, other.digest, "another seed is another run");
+    for (run, times) in [(crash, 5), (one, 1), (other, 1)] {
+        for _ in 0..times {
+            let again = simulate::run(run.seed).unwrap();
+            let parted = run.log.iter().zip(&again.log).find(|(one, other)| one != other);
+            assert_eq!(parted, None, "seed {}", run.seed);
+            assert_eq!((&run.digest, &run.story), (&again.digest, &again.story), "seed {}", run.seed);
+        }
+    }
 }
 
 /// The program itself: its exit code and the last line that it prints.

@@ -9,7 +9,7 @@ use azure_core::{
     error::ErrorKind,
 };
 use serde_json::Value;
-use tokio::sync::watch;
+use tokio::sync::Notify;
 use tower::ServiceExt;
 use url::Url;
 use uuid::Uuid;
@@ -56,8 +56,9 @@ pub(super) struct Instance {
 
 struct Life {
     router: Router,
-    /// Dropped when the process dies, and everything that runs in it hears of that.
-    alive: watch::Sender<()>,
+    /// Tells everything that runs in the process that it dies, in the order in which it began: a channel that
+    /// is dropped would tell at random.
+    death: Arc<Notify>,
 }
 
 impl Instance {
@@ -72,15 +73,16 @@ impl Instance {
 
     /// One invocation, as the host makes it. `None`: the process died over it.
     pub(super) async fn invoke(&self, function: &'static str, envelope: &Value) -> Option<(u16, Value)> {
-        let (router, mut alive) = {
+        let (router, death) = {
             let life = self.life();
-            (life.router.clone(), life.alive.subscribe())
+            (life.router.clone(), life.death.clone())
         };
+        let death = death.notified();
         let polls = self.site.weather.lifetime(function);
         let run = Mortal { inner: Box::pin(call(router, function, envelope)), polls };
         let answer = tokio::select! {
             biased;
-            _ = alive.changed() => None,
+            () = death => None,
             answer = run => {
                 if answer.is_none() {
                     self.restart();
@@ -96,7 +98,8 @@ impl Instance {
     fn restart(&self) {
         // The same parts have made a process before.
         if let Ok(life) = self.site.life() {
-            *self.life() = life;
+            let before = std::mem::replace(&mut *self.life(), life);
+            before.death.notify_waiters();
         }
     }
 }
@@ -132,7 +135,7 @@ impl Site {
             parked: None,
         };
         let router = functions::runtime(Arc::new(app)).into_router();
-        Ok(Life { router, alive: watch::Sender::new(()) })
+        Ok(Life { router, death: Arc::default() })
     }
 }
 
