@@ -46,12 +46,34 @@ impl App {
         &self,
         item: &WorkItem,
         record: &Record,
-        mut seen: Option<LastOfHub>,
+        seen: Option<LastOfHub>,
     ) -> Result<(), HandlerError> {
-        let Some(store) = &self.store else { return Ok(()) };
         if is_aside(item) && record.outcome == Word::Waiting {
             return Ok(());
         }
+        let now = self.arm.clock().now();
+        Box::pin(self.write_over(item, seen, |last| Some(after(record.clone(), last, now)))).await
+    }
+
+    /// Nothing of the hub's former principals is left. How the hub itself stands is written down already, and stays.
+    pub(super) async fn former_are_done(&self, item: &WorkItem) -> Result<(), HandlerError> {
+        self.write_over(item, None, |last| {
+            let mut record = last?.clone();
+            record.principals.as_mut()?.former.clear();
+            Some((record, None))
+        })
+        .await
+    }
+
+    /// Writes over the hub's last outcome what `change` makes of it, and again if somebody else was quicker. A principal
+    /// beside it is none of the hub's any more.
+    async fn write_over(
+        &self,
+        item: &WorkItem,
+        mut seen: Option<LastOfHub>,
+        change: impl Fn(Option<&Record>) -> Option<(Record, Option<String>)>,
+    ) -> Result<(), HandlerError> {
+        let Some(store) = &self.store else { return Ok(()) };
         let mut written = Err(BlobError::Moved);
         for _ in 0..TRIES {
             let last = match seen.take() {
@@ -60,12 +82,11 @@ impl App {
             };
             written = match last {
                 Ok(last) => {
-                    let now = self.arm.clock().now();
-                    let (record, former) = after(record.clone(), last.record.as_ref(), now);
+                    let Some((record, former)) = change(last.record.as_ref()) else { return Ok(()) };
                     if let Some(principal) = former {
                         let mut next = WorkItem::for_former_principal(item.hub.clone(), &principal);
                         next.trace_parent.clone_from(&item.trace_parent);
-                        self.send(&next.received(now)).await?;
+                        self.send(&next.received(self.arm.clock().now())).await?;
                     }
                     store.tell_of_hub(&item.hub, &record, &last).await
                 }
@@ -75,34 +96,10 @@ impl App {
                 break;
             }
         }
-        not_written(item, written);
-        Ok(())
-    }
-
-    /// Nothing of the hub's former principals is left. How the hub itself stands is written down already, and stays.
-    pub(super) async fn former_are_done(&self, item: &WorkItem) {
-        let Some(store) = &self.store else { return };
-        let without = async || {
-            let last = store.last_of_hub(&item.hub).await?;
-            let Some(mut record) = last.record.clone() else { return Ok(()) };
-            let Some(principals) = &mut record.principals else { return Ok(()) };
-            principals.former.clear();
-            store.tell_of_hub(&item.hub, &record, &last).await
-        };
-        let mut written = Err(BlobError::Moved);
-        for _ in 0..TRIES {
-            written = without().await;
-            if written != Err(BlobError::Moved) {
-                break;
-            }
+        if let Err(error) = written {
+            warn!(hub.id = %item.hub, %error, "{}: its last outcome could not be written down", item.hub.name());
         }
-        not_written(item, written);
-    }
-}
-
-fn not_written(item: &WorkItem, written: Result<(), BlobError>) {
-    if let Err(error) = written {
-        warn!(hub.id = %item.hub, %error, "{}: its last outcome could not be written down", item.hub.name());
+        Ok(())
     }
 }
 

@@ -52,7 +52,7 @@ impl App {
             record.warnings.push("the hub is gone".to_owned());
         }
         if is_there && !word.is_parked() {
-            self.former_are_done(item).await;
+            self.former_are_done(item).await?;
             return self.end(item, &record, None);
         }
         if !word.is_parked() {

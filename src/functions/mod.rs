@@ -165,7 +165,7 @@ pub fn runtime(app: Arc<App>) -> Runtime {
             let again = trigger.came_before();
             call.run(app.clone(), async move {
                 match message? {
-                    WorkMessage::Hub(item) => Box::pin(app.work(*item, again)).await,
+                    WorkMessage::Hub(item) => app.work(*item, again).await,
                     WorkMessage::Campaign(step) => app.campaign(step, trigger.session_id.as_deref()).await,
                 }
             })

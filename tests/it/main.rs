@@ -57,6 +57,7 @@ mod handler_runtime;
 mod hub_document;
 mod infra;
 mod keys;
+mod last_outcome;
 mod leaving_a_profile;
 mod matrix;
 mod ncrontab;
