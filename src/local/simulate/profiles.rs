@@ -238,10 +238,12 @@ impl Profile {
         let endpoint = |random: &mut StdRng, (nth, target)| Endpoint {
             name: format!("{OWN}{nth}"),
             target,
-            sender: match () {
-                () if keys && random.random_bool(0.3) => Sender::Key,
-                () if user && (!system || random.random_bool(0.5)) => Sender::User,
-                () => Sender::System,
+            sender: if keys && random.random_bool(0.3) {
+                Sender::Key
+            } else if user && (!system || random.random_bool(0.5)) {
+                Sender::User
+            } else {
+                Sender::System
             },
             source: sources[random.random_range(0..sources.len())],
         };

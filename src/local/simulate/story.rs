@@ -10,6 +10,7 @@ use crate::local::azure::{
 
 /// Hubs of a fleet, at the most.
 pub(super) const MOST_HUBS: usize = 6;
+
 /// How something is said in the story: at which second, and what.
 #[derive(Debug, Clone)]
 pub(super) struct Act {
